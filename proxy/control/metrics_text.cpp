@@ -1,0 +1,210 @@
+#include "proxy/control/metrics_text.h"
+
+#include <charconv>
+
+namespace azimuth {
+
+namespace {
+
+// Label values: backslash, quote and newline are escaped, and nothing else.
+void append_label_value(std::string& out, std::string_view text) {
+  for (const char c : text) {
+    if (c == '\\') {
+      out += "\\\\";
+    } else if (c == '"') {
+      out += "\\\"";
+    } else if (c == '\n') {
+      out += "\\n";
+    } else {
+      out += c;
+    }
+  }
+}
+
+struct Label {
+  std::string_view name, value;
+};
+
+// One metric family after another: its HELP and TYPE, then its samples.
+class Text {
+ public:
+  void family(std::string_view name, std::string_view type, std::string_view help) {
+    name_ = name;
+    out_.append("# HELP ").append(name).append(" ").append(help);
+    out_.append("\n# TYPE ").append(name).append(" ").append(type).append("\n");
+  }
+
+  template <class Number>
+  void sample(Number value, std::initializer_list<Label> labels = {},
+              std::string_view suffix = "") {
+    out_.append(name_).append(suffix);
+    if (labels.size() > 0) {
+      char open = '{';
+      for (const Label& label : labels) {
+        out_ += open;
+        out_.append(label.name).append("=\"");
+        append_label_value(out_, label.value);
+        out_ += '"';
+        open = ',';
+      }
+      out_ += '}';
+    }
+    out_ += ' ';
+    number(value);
+    out_ += '\n';
+  }
+
+  template <class Number>
+  void counter(std::string_view name, std::string_view help, Number value) {
+    family(name, "counter", help);
+    sample(value);
+  }
+  template <class Number>
+  void gauge(std::string_view name, std::string_view help, Number value) {
+    family(name, "gauge", help);
+    sample(value);
+  }
+
+  std::string take() { return std::move(out_); }
+
+ private:
+  template <class Number>
+  void number(Number value) {
+    char digits[40];
+    const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
+    out_.append(digits, end);
+  }
+
+  std::string out_;
+  std::string_view name_;
+};
+
+void append_node(Text& text, const NodeStatus& node) {
+  text.family("azimuth_info", "gauge", "This node; always 1.");
+  text.sample(1, {{"version", node.version},
+                  {"node", node.id},
+                  {"zone", node.zone},
+                  {"region", node.region},
+                  {"role", node.role}});
+  text.gauge("azimuth_uptime_seconds", "Seconds since the process began.", node.uptime_s);
+  text.gauge("azimuth_ready", "Whether the node can serve clients.", node.ready ? 1 : 0);
+  text.gauge("azimuth_epoch", "The leadership's number; 0 without a cluster.", node.epoch);
+  if (node.redis) {
+    text.gauge("azimuth_redis_up", "Whether the local Redis answers.",
+               node.redis->status == "up" ? 1 : 0);
+    text.gauge("azimuth_redis_loading", "Whether the local Redis loads its data set.",
+               node.redis->loading ? 1 : 0);
+  }
+  text.gauge("process_resident_memory_bytes", "Resident memory size in bytes.",
+             node.process.resident_bytes);
+  text.counter("process_cpu_seconds_total", "User and system CPU time spent in seconds.",
+               node.process.cpu_seconds);
+  text.gauge("process_open_fds", "Number of open file descriptors.", node.process.open_files);
+  text.gauge("process_start_time_seconds", "Start time of the process, in seconds since 1970.",
+             node.process.start_unix_time_s);
+}
+
+void append_commands(Text& text, WorkerMetricsView workers) {
+  text.family("azimuth_commands_total", "counter",
+              "Commands by name and by the way they went: reads and writes on shared connections, "
+              "on dedicated ones, or answered locally.");
+  const auto rows = all_commands();
+  for (size_t id = 0; id < kCommandIdCount; ++id) {
+    for (size_t route = 0; route < kCommandRouteNames.size(); ++route) {
+      uint64_t count = 0;
+      for (const WorkerMetrics* worker : workers) count += worker->commands[id][route].get();
+      if (count == 0) continue;
+      const std::string_view name = id < rows.size() ? rows[id].name : "(other)";
+      text.sample(count, {{"command", name}, {"route", kCommandRouteNames[route]}});
+    }
+  }
+}
+
+void append_reads(Text& text, const CounterTotals& totals) {
+  text.family("azimuth_reads_total", "counter", "Reads by the reason for where they went.");
+  for (size_t i = 0; i < totals.reads.size(); ++i) {
+    text.sample(totals.reads[i], {{"reason", to_string(static_cast<Reason>(i))}});
+  }
+}
+
+void append_histogram(Text& text, std::string_view route, std::span<const uint64_t> buckets,
+                      uint64_t sum_us) {
+  uint64_t count = 0;
+  for (size_t i = 0; i < buckets.size(); ++i) {
+    count += buckets[i];
+    char bound[40] = "+Inf";
+    char* end = bound + 4;
+    if (i + 1 < buckets.size()) {
+      end = std::to_chars(bound, bound + sizeof bound,
+                          static_cast<double>(Histogram::upper_us(i)) / 1e6)
+                .ptr;
+    }
+    text.sample(count, {{"route", route}, {"le", std::string_view(bound, end)}}, "_bucket");
+  }
+  text.sample(static_cast<double>(sum_us) / 1e6, {{"route", route}}, "_sum");
+  text.sample(count, {{"route", route}}, "_count");
+}
+
+void append_clients(Text& text, const CounterTotals& totals) {
+  text.counter("azimuth_client_connections_accepted_total", "Client connections accepted.",
+               totals.connections_accepted);
+  text.gauge("azimuth_client_connections", "Client connections open now.",
+             totals.connections_current);
+  text.family("azimuth_client_connections_ended_total", "counter",
+              "Client connections that ended, by reason.");
+  for (size_t i = 0; i < totals.cut.size(); ++i) {
+    text.sample(totals.cut[i], {{"reason", kCutReasonNames[i]}});
+  }
+  text.family("azimuth_client_bytes_total", "counter", "Bytes from and to clients.");
+  text.sample(totals.client_bytes_in, {{"direction", "in"}});
+  text.sample(totals.client_bytes_out, {{"direction", "out"}});
+  text.gauge("azimuth_client_buffered_bytes",
+             "Requests held and replies not yet taken, of all clients.", totals.buffered_bytes);
+  text.family("azimuth_errors_total", "counter", "Error replies that clients got, by kind.");
+  for (size_t i = 0; i < totals.errors.size(); ++i) {
+    text.sample(totals.errors[i], {{"kind", kErrorKindNames[i]}});
+  }
+}
+
+void append_upstream(Text& text, const CounterTotals& totals) {
+  text.family("azimuth_upstream_bytes_total", "counter", "Bytes from (in) and to (out) Redis.");
+  text.sample(totals.upstream_bytes_in, {{"direction", "in"}});
+  text.sample(totals.upstream_bytes_out, {{"direction", "out"}});
+  text.counter("azimuth_upstream_connects_total", "Connections made to Redis.",
+               totals.upstream_connects);
+  text.counter("azimuth_upstream_connect_failures_total",
+               "Connections to Redis that could not be made.", totals.upstream_connect_failures);
+  text.gauge("azimuth_upstream_connections", "Connections to Redis open now.",
+             totals.upstream_connections);
+  text.gauge("azimuth_upstream_queued_requests", "Requests that wait for a connection.",
+             totals.upstream_queued);
+  text.gauge("azimuth_upstream_in_flight_requests", "Requests sent and not yet answered.",
+             totals.upstream_in_flight);
+  text.family("azimuth_dedicated_connections", "gauge",
+              "Connections to Redis kept for one client at a time.");
+  text.sample(totals.dedicated_in_use, {{"state", "in_use"}});
+  text.sample(totals.dedicated_idle, {{"state", "idle"}});
+  text.counter("azimuth_commands_resent_total",
+               "Commands sent again: known not to have run, or reads.", totals.commands_resent);
+  text.counter("azimuth_scripts_reloaded_total", "Scripts loaded again after NOSCRIPT.",
+               totals.scripts_reloaded);
+}
+
+}  // namespace
+
+std::string prometheus_text(const NodeStatus& node, WorkerMetricsView workers) {
+  const CounterTotals totals = add_up(workers);
+  Text text;
+  append_node(text, node);
+  append_commands(text, workers);
+  append_reads(text, totals);
+  text.family("azimuth_command_duration_seconds", "histogram",
+              "From a request framed to its reply framed.");
+  append_histogram(text, "reads", totals.read_latency, totals.read_latency_sum_us);
+  append_histogram(text, "writes", totals.write_latency, totals.write_latency_sum_us);
+  append_clients(text, totals);
+  append_upstream(text, totals);
+  return text.take();
+}
+
+}  // namespace azimuth

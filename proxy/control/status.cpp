@@ -1,0 +1,195 @@
+#include "proxy/control/status.h"
+
+#include <dirent.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+namespace azimuth {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+double seconds_of(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
+}
+
+template <size_t N>
+Json by_name(const std::array<std::string_view, N>& names, const std::array<uint64_t, N>& values) {
+  Json object = Json::object();
+  for (size_t i = 0; i < N; ++i) object[std::string(names[i])] = values[i];
+  return object;
+}
+
+Json reads_json(const std::array<uint64_t, kReasonCount>& reads) {
+  Json object = Json::object();
+  for (size_t i = 0; i < reads.size(); ++i) {
+    if (reads[i] > 0) object[std::string(to_string(static_cast<Reason>(i)))] = reads[i];
+  }
+  return object;
+}
+
+Json latency_json(std::span<const uint64_t> buckets) {
+  return {{"p50", quantile_us(buckets, 0.5)},
+          {"p99", quantile_us(buckets, 0.99)},
+          {"p999", quantile_us(buckets, 0.999)}};
+}
+
+Json member_json(const MemberStatus& member) {
+  return {{"id", member.id},
+          {"zone", member.zone},
+          {"region", member.region},
+          {"role", member.role},
+          {"alive", member.alive},
+          {"ready", member.ready},
+          {"position", {{"epoch", member.position.epoch}, {"offset", member.position.offset}}},
+          {"lag", member.lag_bytes}};
+}
+
+Json redis_json(const RedisFacts& redis) {
+  Json object = {{"address", redis.address}, {"status", redis.status}};
+  if (!redis.reason.empty()) object["reason"] = redis.reason;
+  object["loading"] = redis.loading;
+  object["version"] = redis.version;
+  object["run_id"] = redis.run_id;
+  object["role"] = redis.role;
+  object["replid"] = redis.replid;
+  object["offset"] = redis.offset;
+  return object;
+}
+
+Json counters_json(const CounterTotals& totals) {
+  return {
+      {"commands", by_name(kCommandRouteNames, totals.commands)},
+      {"reads", reads_json(totals.reads)},
+      {"errors", by_name(kErrorKindNames, totals.errors)},
+      {"latency_us",
+       {{"reads", latency_json(totals.read_latency)},
+        {"writes", latency_json(totals.write_latency)}}},
+      {"clients",
+       {{"connected", totals.connections_current},
+        {"accepted", totals.connections_accepted},
+        {"ended", by_name(kCutReasonNames, totals.cut)},
+        {"bytes_in", totals.client_bytes_in},
+        {"bytes_out", totals.client_bytes_out},
+        {"buffered_bytes", totals.buffered_bytes}}},
+      {"upstream",
+       {{"connections", totals.upstream_connections},
+        {"connects", totals.upstream_connects},
+        {"connect_failures", totals.upstream_connect_failures},
+        {"queued", totals.upstream_queued},
+        {"in_flight", totals.upstream_in_flight},
+        {"dedicated_in_use", totals.dedicated_in_use},
+        {"dedicated_idle", totals.dedicated_idle},
+        {"bytes_in", totals.upstream_bytes_in},
+        {"bytes_out", totals.upstream_bytes_out}}},
+      {"commands_resent", totals.commands_resent},
+      {"scripts_reloaded", totals.scripts_reloaded},
+  };
+}
+
+}  // namespace
+
+ProcessFacts read_process_facts() {
+  ProcessFacts facts;
+  uint64_t total_pages = 0, resident_pages = 0;
+  std::ifstream statm("/proc/self/statm");
+  if (statm >> total_pages >> resident_pages) {
+    facts.resident_bytes = resident_pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+  }
+  rusage usage{};
+  if (getrusage(RUSAGE_SELF, &usage) == 0) {
+    facts.cpu_seconds = seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime);
+  }
+  if (DIR* directory = opendir("/proc/self/fd")) {
+    while (const dirent* entry = readdir(directory)) {
+      if (entry->d_name[0] != '.') ++facts.open_files;
+    }
+    closedir(directory);
+    if (facts.open_files > 0) --facts.open_files;  // the directory itself
+  }
+  static const int64_t start = std::chrono::duration_cast<std::chrono::seconds>(
+                                   std::chrono::system_clock::now().time_since_epoch())
+                                   .count();
+  facts.start_unix_time_s = start;
+  return facts;
+}
+
+CounterTotals add_up(WorkerMetricsView workers) {
+  CounterTotals sum;
+  for (const WorkerMetrics* worker : workers) {
+    for (const auto& row : worker->commands) {
+      for (size_t i = 0; i < row.size(); ++i) sum.commands[i] += row[i].get();
+    }
+    for (size_t i = 0; i < kReasonCount; ++i) sum.reads[i] += worker->reads_by_reason[i].get();
+    for (size_t i = 0; i < sum.cut.size(); ++i) sum.cut[i] += worker->connections_cut[i].get();
+    for (size_t i = 0; i < sum.errors.size(); ++i) sum.errors[i] += worker->errors[i].get();
+    for (size_t i = 0; i < Histogram::kBuckets; ++i) {
+      sum.read_latency[i] += worker->read_latency.bucket(i);
+      sum.write_latency[i] += worker->write_latency.bucket(i);
+    }
+    sum.read_latency_sum_us += worker->read_latency.sum_us();
+    sum.write_latency_sum_us += worker->write_latency.sum_us();
+    sum.client_bytes_in += worker->client_bytes_in.get();
+    sum.client_bytes_out += worker->client_bytes_out.get();
+    sum.upstream_bytes_in += worker->upstream_bytes_in.get();
+    sum.upstream_bytes_out += worker->upstream_bytes_out.get();
+    sum.connections_accepted += worker->connections_accepted.get();
+    sum.connections_current += worker->connections_current.get();
+    sum.upstream_connects += worker->upstream_connects.get();
+    sum.upstream_connect_failures += worker->upstream_connect_failures.get();
+    sum.upstream_connections += worker->upstream_connections.get();
+    sum.upstream_queued += worker->upstream_queued.get();
+    sum.upstream_in_flight += worker->upstream_in_flight.get();
+    sum.commands_resent += worker->commands_resent.get();
+    sum.scripts_reloaded += worker->scripts_reloaded.get();
+    sum.dedicated_in_use += worker->dedicated_in_use.get();
+    sum.dedicated_idle += worker->dedicated_idle.get();
+    sum.buffered_bytes += worker->buffered_bytes.get();
+  }
+  return sum;
+}
+
+uint64_t quantile_us(std::span<const uint64_t> buckets, double share) {
+  uint64_t total = 0;
+  for (const uint64_t count : buckets) total += count;
+  if (total == 0) return 0;
+  const double wanted = share * static_cast<double>(total);
+  uint64_t seen = 0;
+  for (size_t i = 0; i < buckets.size(); ++i) {
+    seen += buckets[i];
+    if (static_cast<double>(seen) >= wanted) return Histogram::upper_us(i);
+  }
+  return Histogram::upper_us(buckets.size() - 1);
+}
+
+std::string status_json(const NodeStatus& node, WorkerMetricsView workers) {
+  Json document = {
+      {"node", node.id},           {"zone", node.zone},
+      {"region", node.region},     {"role", node.role},
+      {"epoch", node.epoch},       {"primary", node.primary ? Json(*node.primary) : Json(nullptr)},
+      {"isolated", node.isolated}, {"ready", node.ready}};
+  if (!node.ready) document["not_ready_reason"] = node.not_ready_reason;
+  document["draining"] = node.draining;
+  document["version"] = node.version;
+  document["uptime_s"] = node.uptime_s;
+  document["workers"] = node.workers;
+  document["listen"] = node.listen;
+  document["redis"] = node.redis ? redis_json(*node.redis) : Json(nullptr);
+  document["members"] = Json::array();
+  for (const MemberStatus& member : node.members) {
+    document["members"].push_back(member_json(member));
+  }
+  document["counters"] = counters_json(add_up(workers));
+  document["process"] = {{"resident_bytes", node.process.resident_bytes},
+                         {"cpu_seconds", node.process.cpu_seconds},
+                         {"open_files", node.process.open_files}};
+  // Names come from files and from peers: what is no UTF-8 is shown, not thrown about.
+  return document.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace azimuth

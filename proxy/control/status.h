@@ -1,0 +1,91 @@
+// What a node says about itself: the facts that /status, /metrics, /readyz and the status page
+// show, gathered by the control thread, and the JSON document made of them.
+// Values; the functions touch nothing but their arguments, except read_process_facts.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "conf/position.h"
+#include "proxy/control/metrics.h"
+
+namespace azimuth {
+
+using WorkerMetricsView = std::span<const WorkerMetrics* const>;
+
+struct MemberStatus {
+  std::string id, zone, region;
+  std::string role;  // "primary", "replica"
+  bool alive = false;
+  bool ready = false;
+  Position position;
+  uint64_t lag_bytes = 0;  // behind the primary
+};
+
+struct RedisFacts {
+  std::string address;
+  std::string status;  // "up", "stuck", "down"
+  std::string reason;  // why it is not up
+  bool loading = false;
+  std::string version, run_id, replid;
+  std::string role;  // in Redis's eyes: "master", "replica", "unknown"
+  int64_t offset = -1;
+};
+
+struct ProcessFacts {
+  uint64_t resident_bytes = 0;
+  double cpu_seconds = 0;
+  uint64_t open_files = 0;
+  int64_t start_unix_time_s = 0;
+};
+
+struct NodeStatus {
+  std::string id, zone, region, version;
+  std::string role;  // "primary", "replica", "sidecar", "vacant"
+  uint64_t epoch = 0;
+  std::optional<std::string> primary;  // a node id
+  bool isolated = false;
+  bool ready = false;
+  std::string not_ready_reason;  // for /readyz and people
+  bool draining = false;
+  uint32_t workers = 0;
+  uint64_t uptime_s = 0;
+  std::vector<std::string> listen;  // endpoints as text
+  std::optional<RedisFacts> redis;  // none: a sidecar
+  std::vector<MemberStatus> members;
+  ProcessFacts process;
+};
+
+// Of this process, from /proc/self. What cannot be read stays 0.
+ProcessFacts read_process_facts();
+
+// Sums over all workers, at about one moment.
+struct CounterTotals {
+  std::array<uint64_t, kCommandRouteNames.size()> commands{};
+  std::array<uint64_t, kReasonCount> reads{};
+  std::array<uint64_t, kCutReasonNames.size()> cut{};
+  std::array<uint64_t, kErrorKindNames.size()> errors{};
+  std::array<uint64_t, Histogram::kBuckets> read_latency{}, write_latency{};
+  uint64_t read_latency_sum_us = 0, write_latency_sum_us = 0;
+  uint64_t client_bytes_in = 0, client_bytes_out = 0;
+  uint64_t upstream_bytes_in = 0, upstream_bytes_out = 0;
+  uint64_t connections_accepted = 0;
+  int64_t connections_current = 0;
+  uint64_t upstream_connects = 0, upstream_connect_failures = 0;
+  int64_t upstream_connections = 0, upstream_queued = 0, upstream_in_flight = 0;
+  uint64_t commands_resent = 0, scripts_reloaded = 0;
+  int64_t dedicated_in_use = 0, dedicated_idle = 0, buffered_bytes = 0;
+};
+CounterTotals add_up(WorkerMetricsView workers);
+
+// The upper end, in microseconds, of the bucket that holds the given share (0..1) of what was
+// counted; 0 if nothing was.
+uint64_t quantile_us(std::span<const uint64_t> buckets, double share);
+
+// The document of GET /status (DESIGN: outside interface); one line, no newline.
+std::string status_json(const NodeStatus& node, WorkerMetricsView workers);
+
+}  // namespace azimuth

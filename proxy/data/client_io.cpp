@@ -1,0 +1,478 @@
+// The worker's side of client sockets: accept, read, frame, write, cut.
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "proxy/control/log.h"
+#include "proxy/data/dispatch.h"
+#include "proxy/data/worker.h"
+
+namespace azimuth {
+namespace {
+
+constexpr int kAcceptsPerTurn = 64;
+constexpr int kIovecsMax = 64;
+// Requests that must be seen whole (their arguments change a session) may be this large.
+constexpr size_t kGatheredRequestBytesMax = 8 * kMiB;
+
+const RequestLimits& limits_of(const Client& client) {
+  return client.session.authenticated ? kAuthenticatedLimits : kUnauthenticatedLimits;
+}
+
+}  // namespace
+
+bool Client::pinned() const {
+  return session.in_multi || session.watching || session.subscribed || session.monitoring ||
+         session.tracking || opaque || keep_dedicated;
+}
+
+// --- accepting ---------------------------------------------------------------------------------
+
+void Worker::on_accept(Listener& listener) {
+  for (int i = 0; i < kAcceptsPerTurn; ++i) {
+    const int fd = accept_from(listener.fd);
+    if (fd < 0) {
+      if (fd == -EAGAIN || fd == -EWOULDBLOCK) return;
+      if (fd == -EINTR || fd == -ECONNABORTED) continue;
+      log_warning("accept_failed", {{"reason", std::strerror(-fd)}});
+      return;
+    }
+    admit(fd, listener);
+  }
+}
+
+void Worker::admit(int fd, const Listener& listener) {
+  if (draining_ || process_.clients.load(std::memory_order_relaxed) >= settings_->limits.clients_max) {
+    constexpr std::string_view kFull = "-ERR max number of clients reached\r\n";
+    [[maybe_unused]] const ssize_t n = ::send(fd, kFull.data(), kFull.size(), MSG_NOSIGNAL);
+    ::close(fd);
+    metrics_.count_cut(draining_ ? CutReason::kDrain : CutReason::kClientsMax);
+    return;
+  }
+  tune(fd, settings_->limits.tcp_keepalive_s);
+  if (free_clients_.empty()) {
+    const auto first = static_cast<uint32_t>(chunks_.size() * kChunkClients);
+    chunks_.push_back(std::make_unique<Client[]>(kChunkClients));
+    for (size_t i = kChunkClients; i-- > 0;) free_clients_.push_back(first + static_cast<uint32_t>(i));
+  }
+  const uint32_t index = free_clients_.back();
+  free_clients_.pop_back();
+  Client& client = chunks_[index / kChunkClients][index % kChunkClients];
+  client.worker = this;
+  client.self.index = index;
+  client.fd = fd;
+  client.id = process_.next_client_id.fetch_add(1, std::memory_order_relaxed);
+  client.created_s = client.active_s = static_cast<uint32_t>(now_ms() / 1000);
+  client.listener = static_cast<uint8_t>(listener.settings_index);
+  const ListenSettings& endpoint = settings_->listen[listener.settings_index];
+  client.session.consistency = endpoint.consistency;
+  client.session.durability = endpoint.durability;
+  client.session.authenticated = default_user_open_;
+  adopt_identity(client, *default_identity_);
+  client.poll.data = &client;
+  uv_poll_init(&loop_, &client.poll, fd);
+  client.reading = true;
+  update_poll(client);
+  ++clients_;
+  process_.clients.fetch_add(1, std::memory_order_relaxed);
+  metrics_.connections_accepted.add();
+  metrics_.connections_current.set(clients_);
+}
+
+// --- reading -----------------------------------------------------------------------------------
+
+void Worker::on_client_poll(uv_poll_t* handle, int status, int events) {
+  auto& client = *static_cast<Client*>(handle->data);
+  Worker& worker = *client.worker;
+  if (client.closing) return;
+  if (status < 0) return worker.cut(client, CutReason::kReset);
+  if ((events & UV_DISCONNECT) != 0) return worker.on_client_eof(client);
+  if ((events & UV_WRITABLE) != 0) {
+    client.want_write = false;
+    worker.flush_client(client);
+    if (client.closing) return;
+    worker.update_poll(client);
+  }
+  if ((events & UV_READABLE) != 0) worker.on_client_readable(client);
+}
+
+void Worker::on_client_readable(Client& client) {
+  if (client.wait != Wait::kNone || client.close_after_flush || client.closing) {
+    // It has sent more while it waits; the kernel keeps that until it may go on.
+    client.reading = false;
+    return update_poll(client);
+  }
+  const ReceiveSpace space = receive_space();
+  const ssize_t n = ::recv(client.fd, space.data, space.size, 0);
+  if (n <= 0) {
+    if (n == 0) return on_client_eof(client);
+    if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return;
+    return cut(client, CutReason::kReset);
+  }
+  metrics_.client_bytes_in.add(static_cast<uint64_t>(n));
+  received(static_cast<size_t>(n));
+  client.active_s = static_cast<uint32_t>(now_ms() / 1000);
+  const char* p = space.data;
+  const char* const end = p + n;
+  if (client.opaque && client.dedicated != nullptr) {
+    client.dedicated->send_more(space.block, {p, static_cast<size_t>(n)});
+    return;
+  }
+  if (client.stream) return stream_readable(client, space.block, p, end);
+  if (client.input) p = finish_partial(client, space.block, p, end);
+  if (client.closing || p == end) return;
+  if (!client.input) p = process_requests(client, space.block, p, end);
+  if (client.closing || p == end) return;
+  keep_input(client, p, end);
+}
+
+// The rest of a request whose beginning waits in `input`. What follows it is read from the block.
+const char* Worker::finish_partial(Client& client, const BlockRef& block, const char* p,
+                                   const char* end) {
+  Input& input = *client.input;
+  const auto fed = input.cursor.feed(p, static_cast<size_t>(end - p), limits_of(client));
+  input.bytes.append(p, fed.consumed);
+  p += fed.consumed;
+  if (fed.status == FrameStatus::kNeedMore) {
+    if (input.cursor.needed_min() > kStreamThresholdBytes) begin_stream(client);
+    return p;
+  }
+  const char* data = input.bytes.data();
+  const char* const data_end = data + input.bytes.size();
+  const BlockRef none;
+  input.offset = static_cast<size_t>(process_requests(client, none, data, data_end) - data);
+  if (client.closing) return end;
+  if (input.offset == input.bytes.size()) {
+    client.input.reset();
+  } else {
+    input.scanned = false;
+    input.bytes.append(p, static_cast<size_t>(end - p));
+    p = end;
+  }
+  (void)block;
+  return p;
+}
+
+const char* Worker::process_requests(Client& client, const BlockRef& block, const char* p,
+                                     const char* end) {
+  while (p != end && client.wait == Wait::kNone && !client.closing && !client.close_after_flush &&
+         !client.stream && !client.opaque) {
+    ProtocolError error;
+    const FrameStatus status = frame_request(p, end, limits_of(client), frame_, error);
+    switch (status) {
+      case FrameStatus::kComplete: {
+        std::string encoded;
+        std::string_view bytes(p, frame_.size);
+        const BlockRef none;
+        if (frame_.inlined) bytes = encoded = encode_request(frame_.inline_args.args);
+        const Request request{frame_, bytes, frame_.inlined ? none : block,
+                              p + frame_.size != end};
+        const size_t size = frame_.size;
+        if (dispatch(*this, client, request) == Step::kWait) return p;
+        p += size;
+        if (client.wait != Wait::kAnswer) end_request(client.session);
+        break;
+      }
+      case FrameStatus::kEmpty:
+        p += frame_.size;
+        end_request(client.session);
+        break;
+      case FrameStatus::kNeedMore:
+        return p;
+      case FrameStatus::kError:
+        if (client.inflight != 0) {
+          client.wait = Wait::kDrain;  // the earlier replies come first
+          return p;
+        }
+        protocol_error(client, protocol_error_reply(error));
+        return end;
+    }
+  }
+  // What follows QUIT, or an error, is not read.
+  return client.close_after_flush ? end : p;
+}
+
+// Bytes that cannot be dispatched yet: a request that is not whole, or whole ones that must wait.
+void Worker::keep_input(Client& client, const char* p, const char* end) {
+  if (!client.input) client.input = std::make_unique<Input>();
+  client.input->bytes.append(p, static_cast<size_t>(end - p));
+  client.input->scanned = false;
+  if (client.wait == Wait::kNone) scan_partial(client);
+}
+
+void Worker::scan_partial(Client& client) {
+  Input& input = *client.input;
+  if (input.offset != 0) {
+    input.bytes.erase(0, input.offset);
+    input.offset = 0;
+  }
+  input.cursor.reset();
+  input.cursor.feed(input.bytes.data(), input.bytes.size(), limits_of(client));
+  input.scanned = true;
+  if (input.cursor.needed_min() > kStreamThresholdBytes) begin_stream(client);
+}
+
+// Goes on with what waits in `input`, then with the socket.
+void Worker::go_on(Client& client) {
+  client.resuming = false;
+  if (client.closing || client.wait != Wait::kNone) return;
+  if (client.input && !client.stream) {
+    Input& input = *client.input;
+    if (!input.scanned) {
+      const char* data = input.bytes.data();
+      const char* const end = data + input.bytes.size();
+      const BlockRef none;
+      input.offset = static_cast<size_t>(
+          process_requests(client, none, data + input.offset, end) - data);
+      if (client.closing) return;
+      if (input.offset == input.bytes.size()) {
+        client.input.reset();
+      } else if (client.opaque && client.dedicated != nullptr) {
+        client.dedicated->send_more(none, {data + input.offset, input.bytes.size() - input.offset});
+        client.input.reset();
+      } else if (client.wait == Wait::kNone) {
+        scan_partial(client);
+      }
+    } else if (input.cursor.needed_min() > kStreamThresholdBytes) {
+      begin_stream(client);
+    }
+  }
+  if (client.closing || client.wait != Wait::kNone || client.close_after_flush) return;
+  if (client.eof) {
+    if (client.inflight == 0) finish_soon(client);
+    return;
+  }
+  if (!client.reading) {
+    client.reading = true;
+    update_poll(client);
+  }
+}
+
+void Worker::on_client_eof(Client& client) {
+  // A client that is gone must not keep what it blocks on; one that has merely finished sending
+  // (nc, printf) still gets its replies.
+  const bool owed = client.inflight != 0 || client.output_size() != 0 ||
+                    client.wait != Wait::kNone || client.resuming;
+  const bool blocked = client.wait == Wait::kAnswer && client.dedicated != nullptr;
+  if (!owed || blocked || client.opaque || client.stream || client.eof) {
+    return cut(client, CutReason::kClosed);
+  }
+  client.eof = true;
+  client.reading = false;
+  update_poll(client);
+}
+
+// --- requests too large to gather --------------------------------------------------------------
+
+void Worker::begin_stream(Client& client) {
+  Input& input = *client.input;
+  ProtocolError error;
+  frame_request(input.bytes.data(), input.bytes.data() + input.bytes.size(), limits_of(client),
+                frame_, error);
+  switch (stream_decision(*this, client, frame_)) {
+    case StreamDecision::kGather:
+      if (input.bytes.size() > kGatheredRequestBytesMax) {
+        protocol_error(client, "-ERR Protocol error: this command is too large for azimuth\r\n");
+      }
+      return;
+    case StreamDecision::kWait:
+      return;  // wait is set; go_on comes back here
+    case StreamDecision::kStream:
+      break;
+  }
+  client.stream = std::make_unique<RequestStream>();
+  client.stream->cursor = input.cursor;
+  const BlockRef none;
+  client.dedicated->send_more(none, input.bytes);
+  client.input.reset();
+  client.dedicated->flush();
+}
+
+void Worker::stream_readable(Client& client, const BlockRef& block, const char* p,
+                             const char* end) {
+  const auto fed =
+      client.stream->cursor.feed(p, static_cast<size_t>(end - p), limits_of(client));
+  Upstream& upstream = *client.dedicated;
+  upstream.send_more(block, {p, fed.consumed});
+  p += fed.consumed;
+  if (fed.status != FrameStatus::kNeedMore) {
+    // On an error Redis has the same bytes, answers the same error and closes; so do we then.
+    client.stream.reset();
+    if (client.inflight == 0) drained(client);
+  }
+  upstream.flush();
+  if (client.closing) return;
+  if (client.stream) {
+    if (client.dedicated != nullptr && upstream.full()) {
+      client.wait = Wait::kUpstream;
+      upstream.waiting.push_back(client.self);
+    }
+    return;
+  }
+  p = process_requests(client, block, p, end);
+  if (!client.closing && p != end) keep_input(client, p, end);
+}
+
+void Worker::protocol_error(Client& client, std::string_view text) {
+  metrics_.count_error(ErrorKind::kProtocol);
+  reply(client, text);
+  client.input.reset();
+  client.close_after_flush = true;
+}
+
+// --- writing -----------------------------------------------------------------------------------
+
+void Worker::deliver(Client& client, const BlockRef& block, std::string_view bytes) {
+  if (client.span_size != 0 && client.span + client.span_size == bytes.data()) {
+    client.span_size += static_cast<uint32_t>(bytes.size());
+    return;
+  }
+  deliver_apart(client, block, bytes);
+}
+
+void Worker::deliver_apart(Client& client, const BlockRef& block, std::string_view bytes) {
+  if (client.closing || bytes.empty()) return;
+  if (client.span_size != 0) {
+    if (!client.output) client.output = std::make_unique<OutQueue>();
+    client.output->append_shared(span_block_, {client.span, client.span_size});
+  }
+  client.span = bytes.data();
+  client.span_size = static_cast<uint32_t>(bytes.size());
+  if (span_block_.get() != block.get()) span_block_ = block;
+  if (!client.dirty) {
+    client.dirty = true;
+    dirty_clients_.push_back(client.self.index);
+  }
+}
+
+void Worker::reply(Client& client, std::string_view text) {
+  if (client.closing) return;
+  if (!client.output) client.output = std::make_unique<OutQueue>();
+  if (client.span_size != 0) {
+    client.output->append_shared(span_block_, {client.span, client.span_size});
+    client.span_size = 0;
+  }
+  client.output->append(text);
+  if (!client.dirty) {
+    client.dirty = true;
+    dirty_clients_.push_back(client.self.index);
+  }
+}
+
+void Worker::flush_clients() {
+  // By index: a flush may cut a client, never add one.
+  for (size_t i = 0; i < dirty_clients_.size(); ++i) {
+    const uint32_t index = dirty_clients_[i];
+    Client& client = chunks_[index / kChunkClients][index % kChunkClients];
+    client.dirty = false;
+    if (!client.closing && client.fd >= 0) flush_client(client);
+  }
+  dirty_clients_.clear();
+}
+
+void Worker::flush_client(Client& client) {
+  const bool backlog = client.output && !client.output->empty();
+  if (!backlog && !client.want_write && client.span_size != 0) {
+    const ssize_t n = ::send(client.fd, client.span, client.span_size, MSG_NOSIGNAL);
+    if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR) {
+      return cut(client, CutReason::kReset);
+    }
+    const size_t sent = n > 0 ? static_cast<size_t>(n) : 0;
+    metrics_.client_bytes_out.add(sent);
+    client.span += sent;
+    client.span_size -= static_cast<uint32_t>(sent);
+  }
+  if (client.span_size != 0) {
+    if (!client.output) client.output = std::make_unique<OutQueue>();
+    client.output->append_shared(span_block_, {client.span, client.span_size});
+    client.span_size = 0;
+    if (!backlog) client.want_write = true;
+  }
+  while (client.output && !client.output->empty() && !client.want_write) {
+    iovec pieces[kIovecsMax];
+    msghdr message{};
+    message.msg_iov = pieces;
+    message.msg_iovlen = static_cast<size_t>(client.output->fill(pieces, kIovecsMax));
+    const ssize_t n = ::sendmsg(client.fd, &message, MSG_NOSIGNAL);
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      if (errno != EAGAIN && errno != EWOULDBLOCK) return cut(client, CutReason::kReset);
+      client.want_write = true;
+      break;
+    }
+    metrics_.client_bytes_out.add(static_cast<uint64_t>(n));
+    client.output->consume(static_cast<size_t>(n));
+  }
+  after_flush(client);
+}
+
+void Worker::after_flush(Client& client) {
+  const size_t left = client.output ? client.output->size() : 0;
+  if (left == 0) {
+    client.output.reset();
+    if (client.close_after_flush && client.inflight == 0) return cut(client, CutReason::kClosed);
+  } else {
+    if (left > settings_->limits.client_output_bytes_max) {
+      log_warning("client_cut", {{"reason", "output-limit"}, {"id", client.id}, {"bytes", left}});
+      return cut(client, CutReason::kOutputLimit);
+    }
+    if (client.want_write) update_poll(client);
+  }
+  if (client.dedicated != nullptr) {
+    // Its own connection is read no faster than the client reads.
+    if (left > kClientOutputHighBytes) client.dedicated->pause_reading(true);
+    if (left < kClientOutputLowBytes) client.dedicated->pause_reading(false);
+  }
+  if (client.wait == Wait::kOutput && left < kClientOutputLowBytes) resume(client);
+}
+
+void Worker::update_poll(Client& client) {
+  if (client.closing) return;
+  int events = client.want_write ? UV_WRITABLE : 0;
+  if (client.reading) events |= UV_READABLE;
+  // While it blocks in Redis nothing is read from it, and yet its leaving must be noticed.
+  if (!client.reading && !client.eof && client.wait == Wait::kAnswer) events |= UV_DISCONNECT;
+  if (events == 0) {
+    uv_poll_stop(&client.poll);
+  } else {
+    uv_poll_start(&client.poll, events, on_client_poll);
+  }
+}
+
+// --- cutting -----------------------------------------------------------------------------------
+
+void Worker::cut(Client& client, CutReason reason) {
+  if (client.closing) return;
+  client.closing = true;
+  metrics_.count_cut(reason);
+  log_debug("client_closed",
+            {{"id", client.id}, {"reason", kCutReasonNames[static_cast<size_t>(reason)]}});
+  ++client.self.generation;  // what is outstanding for it is nobody's now
+  client.span_size = 0;
+  client.output.reset();
+  client.input.reset();
+  if (Upstream* dedicated = std::exchange(client.dedicated, nullptr)) {
+    dedicated->owner = ClientRef();
+    // An unfinished request, an open transaction, a blocked command: Redis forgets it on close.
+    dedicated->begin_close();
+  }
+  client.stream.reset();
+  if (client.identity != nullptr) --client.identity->clients;
+  client.identity = nullptr;
+  --clients_;
+  process_.clients.fetch_sub(1, std::memory_order_relaxed);
+  metrics_.connections_current.set(clients_);
+  uv_close(reinterpret_cast<uv_handle_t*>(&client.poll), [](uv_handle_t* handle) {
+    auto& closed = *static_cast<Client*>(handle->data);
+    Worker& worker = *closed.worker;
+    const ClientRef self = closed.self;
+    closed = Client();
+    closed.self = self;
+    worker.free_clients_.push_back(self.index);
+    if (worker.draining_) worker.finish_drain();
+  });
+  ::close(std::exchange(client.fd, -1));
+}
+
+}  // namespace azimuth

@@ -1,0 +1,478 @@
+#include "proxy/data/dispatch.h"
+
+#include <algorithm>
+
+#include "session/reply_writer.h"
+#include "session/words.h"
+
+namespace azimuth {
+namespace {
+
+// Requests in flight of one client: further ones wait, so that what may come back is bounded.
+constexpr uint32_t kClientInflightMax = 8192;
+constexpr uint8_t kMixedCredit = 64;
+
+std::string upper(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c;
+  return out;
+}
+
+// Redis's words for a command that it does not know (server.c, commandCheckExistence).
+std::string unknown_command(std::span<const std::string_view> args) {
+  const CommandRow* container = find_command(args[0]);
+  if (container != nullptr && container->has_subcommands && args.size() > 1) {
+    return error_line("unknown subcommand '" + std::string(until_nul(args[1]).substr(0, 128)) +
+                      "'. Try " + upper(args[0]) + " HELP.");
+  }
+  std::string list;
+  for (size_t i = 1; i < args.size() && list.size() < 128; ++i) {
+    list += "'" + std::string(until_nul(args[i]).substr(0, 128 - list.size())) + "' ";
+  }
+  return error_line("unknown command '" + std::string(until_nul(args[0]).substr(0, 128)) +
+                    "', with args beginning with: " + list);
+}
+
+std::string wrong_arity(const CommandRow& row) {
+  return error_line("wrong number of arguments for '" + std::string(row.name) + "' command");
+}
+
+bool wait_for(Client& client, Wait wait) {
+  client.wait = wait;
+  return false;
+}
+
+// The connection for a stateless command: where the client's replies are outstanding, if the order
+// allows; null: it has to wait for them.
+Upstream* pick(Worker& worker, Client& client, const CommandRow* row, bool more) {
+  // What is urgent (SCRIPT KILL) goes with the reads: a stuck script stops the writes' connection.
+  const bool reads =
+      decide(worker.topology(), worker.view_of(client), row).channel != Channel::kWrites;
+  if (client.inflight != 0) {
+    Upstream* current = client.upstream;
+    if (current == client.dedicated) return current;
+    if (!current->retired() &&
+        (current->role() == Role::kWrites || (reads && current->role() == Role::kReads))) {
+      return current;
+    }
+    if (!reads && current->role() == Role::kReads) client.mixed_credit = kMixedCredit;
+    return nullptr;
+  }
+  if (reads && client.large_credit != 0) {
+    --client.large_credit;
+    return &worker.attach_dedicated(client);
+  }
+  if (reads && more && client.mixed_credit != 0) {
+    --client.mixed_credit;
+    return &worker.shared(*client.identity, Role::kWrites);
+  }
+  return &worker.shared(*client.identity, reads ? Role::kReads : Role::kWrites);
+}
+
+// Inside MULTI, what azimuth answers itself cannot be queued. Redis must abort the transaction, so
+// it is sent something that it refuses; the client gets our words.
+Step poison(Worker& worker, Client& client) {
+  Entry entry = entry_for(client, nullptr);
+  entry.kind = EntryKind::kCollect;
+  entry.topic = Topic::kPoison;
+  entry.repeatable = false;
+  worker.forward(client, *client.dedicated, entry, {}, "*1\r\n$6\r\nclient\r\n");
+  return Step::kDone;
+}
+
+Step before_login(Worker& worker, Client& client, const Request& request, const CommandRow* row) {
+  if (!drained_or_wait(client)) return Step::kWait;
+  const bool unknown =
+      row == nullptr || (row->has_subcommands && request.frame.argc > 1);
+  if (unknown) {
+    answer(worker, client, unknown_command(request.args()));
+  } else if (!arity_ok(*row, request.frame.argc)) {
+    answer(worker, client, wrong_arity(*row));
+  } else if (!has_flag(*row, kNoAuth)) {
+    answer(worker, client, "-NOAUTH Authentication required.\r\n");
+  } else {
+    switch (row->handling) {
+      case Handling::kAuth: return handle_auth(worker, client, request);
+      case Handling::kHello: return handle_hello(worker, client, request);
+      case Handling::kReset: return handle_reset(worker, client);
+      default:
+        answer(worker, client, "+OK\r\n");
+        client.close_after_flush = true;
+    }
+  }
+  return Step::kDone;
+}
+
+// A command whose reply may be long in coming: on the client's own connection, and the client's
+// next requests wait for it, as they do in Redis.
+Step blocking(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
+  if (!own_connection(worker, client)) return Step::kWait;
+  if (row.handling == Handling::kWait) {
+    // WAIT counts the replicas that hold what this connection has written. It has written nothing;
+    // any command before it makes Redis take the stream's present end instead.
+    Entry first;
+    first.kind = EntryKind::kDiscard;
+    first.injected = true;
+    first.db = client.session.db;
+    client.dedicated->send(first, {}, "*2\r\n$4\r\nECHO\r\n$0\r\n\r\n");
+  }
+  Entry entry = entry_for(client, &row);
+  entry.kind = EntryKind::kNotify;
+  entry.topic = Topic::kUnblocked;
+  entry.repeatable = false;
+  worker.record_command(client, &row, CommandRoute::kDedicated);
+  worker.forward(client, *client.dedicated, entry, request.block, request.bytes);
+  client.wait = Wait::kAnswer;
+  return Step::kDone;
+}
+
+Step subscribe(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
+  if (!own_connection(worker, client)) return Step::kWait;
+  Upstream& own = *client.dedicated;
+  own.pubsub = own.tainted = true;
+  client.session.subscribed = true;
+  Entry entry = entry_for(client, &row);
+  entry.topic = Topic::kSubscribe;
+  entry.repeatable = false;
+  const bool all = request.frame.argc == 1;  // UNSUBSCRIBE: from however many there are
+  entry.replies = all ? UINT32_MAX : request.frame.argc - 1;
+  worker.record_command(client, &row, CommandRoute::kDedicated);
+  worker.forward(client, own, entry, request.block, request.bytes);
+  if (all) {
+    // Its confirmations are over when this is answered.
+    Entry end;
+    end.kind = EntryKind::kDiscard;
+    end.injected = true;
+    own.send(end, {}, "*1\r\n$4\r\nPING\r\n");
+  }
+  return Step::kDone;
+}
+
+// From here on the bytes of this client and its own connection pass unread, both ways.
+Step opaque(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
+  if (!own_connection(worker, client)) return Step::kWait;
+  worker.record_command(client, &row, CommandRoute::kDedicated);
+  client.opaque = true;
+  client.dedicated->tainted = true;
+  client.dedicated->make_opaque();
+  client.dedicated->send_more(request.block, request.bytes);
+  return Step::kDone;
+}
+
+Step transaction(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
+  Session& session = client.session;
+  switch (row.handling) {
+    case Handling::kMulti:
+    case Handling::kWatch:
+      if (session.in_multi) return forward_plain(worker, client, request, &row);
+      if (!own_connection(worker, client)) return Step::kWait;
+      if (row.handling == Handling::kMulti) {
+        session.in_multi = true;
+      } else {
+        session.watching = true;
+      }
+      return forward_plain(worker, client, request, &row);
+    case Handling::kUnwatch:
+      if (session.in_multi || !session.watching) break;
+      session.watching = false;
+      return forward_plain(worker, client, request, &row, EntryKind::kNotify, Topic::kUnwatch);
+    default:  // EXEC, DISCARD
+      if (!session.in_multi) break;
+      session.in_multi = session.watching = false;
+      return forward_plain(worker, client, request, &row, EntryKind::kNotify,
+                           row.handling == Handling::kExec ? Topic::kNone : Topic::kDiscard);
+  }
+  return forward_plain(worker, client, request, &row);
+}
+
+Step select_database(Worker& worker, Client& client, const Request& request,
+                     const CommandRow& row) {
+  if (client.session.in_multi) {
+    // It takes effect at EXEC, or not: only that connection knows. The client keeps it.
+    client.keep_dedicated = client.dedicated->tainted = true;
+    return forward_plain(worker, client, request, &row);
+  }
+  int32_t wanted = 0;
+  for (char c : request.frame.args[1]) {
+    if (c < '0' || c > '9' || wanted > 100000) {
+      wanted = -1;  // whatever Redis makes of it, it is no database
+      break;
+    }
+    wanted = wanted * 10 + (c - '0');
+  }
+  if (request.frame.args[1].empty()) wanted = -1;
+  if (client.pinned() || client.inflight == 0 || client.upstream->role() == Role::kWrites) {
+    if (ask_redis(worker, client, &row, request.bytes, Topic::kSelect) == Step::kWait) {
+      return Step::kWait;
+    }
+    client.extra().select_db = wanted;
+    client.upstream->db = -1;
+    return Step::kDone;
+  }
+  client.wait = Wait::kDrain;
+  return Step::kWait;
+}
+
+Step info(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
+  bool ours = request.frame.argc == 1;
+  for (size_t i = 1; i < request.frame.stored; ++i) {
+    for (const char* section : {"default", "all", "everything", "azimuth"}) {
+      ours = ours || same_word(request.frame.args[i], section);
+    }
+  }
+  if (!ours || client.session.in_multi) return forward_plain(worker, client, request, &row);
+  return forward_plain(worker, client, request, &row, EntryKind::kCollect, Topic::kInfo);
+}
+
+Step scripts(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
+  if (client.session.in_multi) return forward_plain(worker, client, request, &row);
+  switch (row.handling) {
+    case Handling::kScriptLoad:
+      if (!drained_or_wait(client)) return Step::kWait;
+      defer(client, request);
+      return ask_redis(worker, client, &row, request.bytes, Topic::kScriptLoad);
+    case Handling::kScriptFlush:
+      return ask_redis(worker, client, &row, request.bytes, Topic::kScriptFlush);
+    default:
+      break;
+  }
+  // EVALSHA: Redis may have restarted since the script was loaded. Loading it again in front, on
+  // the same connection, keeps the order; answering NOSCRIPT first and repeating would not.
+  const std::shared_ptr<const std::string> body = worker.scripts().lost(request.frame.args[1]);
+  if (!body) return forward_plain(worker, client, request, &row);
+  if (!drained_or_wait(client)) return Step::kWait;
+  Upstream* upstream = client.pinned() ? client.dedicated : pick(worker, client, &row, false);
+  Entry load;
+  load.kind = EntryKind::kDiscard;
+  load.injected = true;
+  load.db = upstream->db;
+  const std::vector<std::string_view> args = {"SCRIPT", "LOAD", *body};
+  upstream->send(load, {}, encode_request(args));
+  worker.scripts().confirm(request.frame.args[1]);
+  worker.metrics().scripts_reloaded.add();
+  worker.record_command(client, &row, CommandRoute::kWrites);
+  worker.forward(client, *upstream, entry_for(client, &row), request.block, request.bytes);
+  return Step::kDone;
+}
+
+bool sync_allowed(Worker& worker, const Client& client) {
+  return allows_sync(worker.settings(), worker.settings().listen[client.listener]);
+}
+
+Step refuse(Worker& worker, Client& client, const CommandRow& row) {
+  if (client.session.in_multi) return poison(worker, client);
+  if (!drained_or_wait(client)) return Step::kWait;
+  std::string name = upper(row.name);
+  std::replace(name.begin(), name.end(), '|', ' ');
+  worker.metrics().count_error(ErrorKind::kRefused);
+  answer(worker, client,
+         error_line("azimuth: " + name + " is refused: replication is azimuth's to control"));
+  return Step::kDone;
+}
+
+Step special(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
+  const bool in_multi = client.session.in_multi;
+  switch (row.handling) {
+    case Handling::kPing:
+      if (client.pinned() || client.inflight != 0 || request.frame.argc > 2) break;
+      worker.record_command(client, &row, CommandRoute::kLocal);
+      if (request.frame.argc == 1) {
+        answer(worker, client, "+PONG\r\n");
+      } else {
+        std::string text;
+        append_bulk(text, request.frame.args[1]);
+        answer(worker, client, text);
+      }
+      return Step::kDone;
+    case Handling::kQuit:
+      if (!drained_or_wait(client)) return Step::kWait;
+      answer(worker, client, "+OK\r\n");
+      client.close_after_flush = true;
+      return Step::kDone;
+    case Handling::kAuth:
+      return in_multi ? poison(worker, client) : handle_auth(worker, client, request);
+    case Handling::kHello:
+      return in_multi ? poison(worker, client) : handle_hello(worker, client, request);
+    case Handling::kReset: return handle_reset(worker, client);
+    case Handling::kClient:
+      return in_multi ? poison(worker, client) : handle_client(worker, client, request, row);
+    case Handling::kAzimuth:
+      return in_multi ? poison(worker, client) : handle_azimuth(worker, client, request);
+    case Handling::kRefused: return refuse(worker, client, row);
+    case Handling::kInfo: return info(worker, client, request, row);
+    case Handling::kSelect: return select_database(worker, client, request, row);
+    case Handling::kMulti:
+    case Handling::kExec:
+    case Handling::kDiscard:
+    case Handling::kWatch:
+    case Handling::kUnwatch: return transaction(worker, client, request, row);
+    case Handling::kWait:
+    case Handling::kBlocking:
+      if (in_multi) break;
+      return blocking(worker, client, request, row);
+    case Handling::kBlockingIfAsked:
+      if (in_multi || !asks_to_block(row, request.args())) break;
+      return blocking(worker, client, request, row);
+    case Handling::kSubscribe:
+    case Handling::kUnsubscribe:
+      // Inside MULTI its confirmations stand inside EXEC's reply, which is no RESP any more.
+      return in_multi ? opaque(worker, client, request, row)
+                      : subscribe(worker, client, request, row);
+    case Handling::kMonitor:
+      if (in_multi) break;  // Redis refuses it
+      return opaque(worker, client, request, row);
+    case Handling::kSync:
+      if (!sync_allowed(worker, client)) return refuse(worker, client, row);
+      if (in_multi) break;
+      return opaque(worker, client, request, row);
+    case Handling::kScriptLoad:
+    case Handling::kScriptFlush:
+    case Handling::kEvalsha: return scripts(worker, client, request, row);
+    case Handling::kAclChange:
+      if (in_multi) break;
+      return ask_redis(worker, client, &row, request.bytes, Topic::kAclChange);
+    case Handling::kPinned:
+      if (!own_connection(worker, client)) return Step::kWait;
+      client.keep_dedicated = client.dedicated->tainted = true;
+      break;
+    case Handling::kForward:
+    case Handling::kEcho:
+    case Handling::kUrgent: break;
+  }
+  return forward_plain(worker, client, request, &row);
+}
+
+}  // namespace
+
+Step dispatch(Worker& worker, Client& client, const Request& request) {
+  const CommandRow* row = resolve(request.args(), worker.extra_commands());
+  client.last_command = row != nullptr ? row->id : kExtraCommandId;
+  if (!client.session.authenticated) [[unlikely]] {
+    return before_login(worker, client, request, row);
+  }
+  if (row != nullptr && row->handling == Handling::kForward) [[likely]] {
+    return forward_plain(worker, client, request, row);
+  }
+  if (row == nullptr) {
+    if (is_cross_protocol(request.frame.args[0])) {
+      if (!drained_or_wait(client)) return Step::kWait;
+      worker.cut(client, CutReason::kCrossProtocol);
+      return Step::kDone;
+    }
+    // A module's blocking command must not stop a connection that others share.
+    return forward_plain(worker, client, request, row);
+  }
+  // Redis answers what is malformed.
+  if (!arity_ok(*row, request.frame.argc)) return forward_plain(worker, client, request, row);
+  return special(worker, client, request, *row);
+}
+
+Step forward_plain(Worker& worker, Client& client, const Request& request, const CommandRow* row,
+                   EntryKind kind, Topic topic) {
+  Upstream* upstream = client.dedicated;
+  CommandRoute route = CommandRoute::kDedicated;
+  if (upstream != nullptr && client.inflight != 0 && client.upstream != upstream) {
+    client.wait = Wait::kDrain;  // replies are outstanding on a shared connection yet
+    return Step::kWait;
+  }
+  if (upstream == nullptr || (client.inflight == 0 && !client.pinned())) {
+    if (client.output_size() > kClientOutputHighBytes) {
+      client.wait = Wait::kOutput;
+      return Step::kWait;
+    }
+    upstream = pick(worker, client, row, request.more);
+    if (upstream == nullptr) {
+      client.wait = Wait::kDrain;
+      return Step::kWait;
+    }
+    if (upstream->role() != Role::kDedicated) {
+      route = upstream->role() == Role::kReads ? CommandRoute::kReads : CommandRoute::kWrites;
+    }
+  }
+  if (client.inflight >= kClientInflightMax) {
+    client.wait = Wait::kDrain;
+    return Step::kWait;
+  }
+  if (upstream->full()) {
+    client.wait = Wait::kUpstream;
+    upstream->waiting.push_back(client.self);
+    return Step::kWait;
+  }
+  Entry entry = entry_for(client, row);
+  entry.kind = kind;
+  entry.topic = topic;
+  worker.record_command(client, row, route);
+  worker.forward(client, *upstream, entry, request.block, request.bytes);
+  return Step::kDone;
+}
+
+Step ask_redis(Worker& worker, Client& client, const CommandRow* row, std::string_view bytes,
+               Topic topic) {
+  Upstream* upstream = client.pinned() ? client.dedicated : pick(worker, client, row, false);
+  if (upstream == nullptr) {
+    client.wait = Wait::kDrain;
+    return Step::kWait;
+  }
+  Entry entry = entry_for(client, row);
+  entry.kind = EntryKind::kCollect;
+  entry.topic = topic;
+  worker.record_command(client, row, CommandRoute::kLocal);
+  worker.forward(client, *upstream, entry, {}, bytes);
+  client.wait = Wait::kAnswer;
+  return Step::kDone;
+}
+
+Entry entry_for(Client& client, const CommandRow* row) {
+  Entry entry;
+  entry.client = client.self;
+  entry.db = client.session.db;
+  entry.command = row != nullptr ? row->id : kExtraCommandId;
+  entry.repeatable = row != nullptr && repeatable(*row);
+  entry.write = row == nullptr || !has_flag(*row, kReadonly);
+  entry.silent = !reply_wanted(client.session);
+  return entry;
+}
+
+void answer(Worker& worker, Client& client, std::string_view text) {
+  if (reply_wanted(client.session)) worker.reply(client, text);
+}
+
+bool drained_or_wait(Client& client) {
+  return client.inflight == 0 || wait_for(client, Wait::kDrain);
+}
+
+bool own_connection(Worker& worker, Client& client) {
+  if (client.pinned() && (client.inflight == 0 || client.upstream == client.dedicated)) return true;
+  if (!drained_or_wait(client)) return false;
+  if (client.dedicated == nullptr) worker.attach_dedicated(client);
+  return true;
+}
+
+void defer(Client& client, const Request& request) {
+  client.extra().deferred.assign(request.bytes);
+}
+
+std::vector<std::string> take_deferred(Client& client) {
+  const std::string bytes = std::move(client.extra().deferred);
+  client.extra().deferred.clear();
+  std::vector<std::string_view> views;
+  collect_args(bytes.data(), bytes.data() + bytes.size(), views);
+  return {views.begin(), views.end()};
+}
+
+StreamDecision stream_decision(Worker& worker, Client& client, const RequestFrame& beginning) {
+  if (beginning.stored == 0) return StreamDecision::kGather;  // not even its name is there
+  const CommandRow* row =
+      resolve({beginning.args.data(), beginning.stored}, worker.extra_commands());
+  const bool plain = row == nullptr || row->handling == Handling::kForward ||
+                     row->handling == Handling::kEcho || client.session.in_multi;
+  if (!plain || !client.session.authenticated) return StreamDecision::kGather;
+  if (!own_connection(worker, client)) return StreamDecision::kWait;
+  Entry entry = entry_for(client, row);
+  entry.repeatable = false;
+  worker.record_command(client, row, CommandRoute::kDedicated);
+  worker.forward(client, *client.dedicated, entry, {}, {});
+  return StreamDecision::kStream;
+}
+
+}  // namespace azimuth

@@ -1,0 +1,55 @@
+// What becomes of one request: forwarded, held back until its turn, or answered here.
+#pragma once
+
+#include <string_view>
+
+#include "proxy/data/worker.h"
+
+namespace azimuth {
+
+// Step::kWait leaves the request where it is and has set client.wait to what it waits for.
+Step dispatch(Worker& worker, Client& client, const Request& request);
+
+// A request of which only the beginning is there, and which is too large to gather: may it go
+// through piece by piece? kStream has queued its Entry on client.dedicated.
+enum class StreamDecision : uint8_t { kGather, kWait, kStream };
+StreamDecision stream_decision(Worker& worker, Client& client, const RequestFrame& beginning);
+
+// --- shared with local_commands.cpp and client_commands.cpp
+
+// An answer of azimuth's own, unless CLIENT REPLY says that the client wants none.
+void answer(Worker& worker, Client& client, std::string_view text);
+// Waits for the client's outstanding replies; true if there are none.
+bool drained_or_wait(Client& client);
+// The entry of a forwarded request, and its queueing on `upstream`.
+Entry entry_for(Client& client, const CommandRow* row);
+Step forward_plain(Worker& worker, Client& client, const Request& request, const CommandRow* row,
+                   EntryKind kind = EntryKind::kReply, Topic topic = Topic::kNone);
+// Sends `bytes` for the client where its requests go now, collects the reply under `topic`, and
+// makes the client wait for it.
+Step ask_redis(Worker& worker, Client& client, const CommandRow* row, std::string_view bytes,
+               Topic topic);
+// Makes sure that the client has a connection of its own; false: it waits.
+bool own_connection(Worker& worker, Client& client);
+// Remembers the request for when Redis has answered; take_deferred reads it back.
+void defer(Client& client, const Request& request);
+std::vector<std::string> take_deferred(Client& client);
+
+Step handle_auth(Worker& worker, Client& client, const Request& request);
+Step handle_hello(Worker& worker, Client& client, const Request& request);
+Step handle_reset(Worker& worker, Client& client);
+Step handle_client(Worker& worker, Client& client, const Request& request, const CommandRow& row);
+Step handle_slowlog(Worker& worker, Client& client, const Request& request);
+void perform_slowlog(Worker& worker, Client& client, std::span<const std::string_view> args);
+// Asks Redis, as the user, for a harmless form of what azimuth is to do; finish_probe goes on.
+Step ask_permission(Worker& worker, Client& client, const Request& request, const CommandRow& row);
+Step handle_azimuth(Worker& worker, Client& client, const Request& request);
+
+// Replies that were collected for the above.
+void finish_auth(Worker& worker, Client& client, const std::string& reply);
+void finish_hello(Worker& worker, Client& client, const std::string& reply);
+void finish_server_info(Worker& worker, Client& client, const std::string& reply);
+void finish_probe(Worker& worker, Client& client, const std::string& reply);
+void finish_tracking(Worker& worker, Client& client, const std::string& reply);
+
+}  // namespace azimuth

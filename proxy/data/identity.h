@@ -1,0 +1,29 @@
+// On whose behalf a connection to Redis speaks: user, secret, RESP version; and the connections that
+// do. Every command runs as its client's user, so users never share a connection.
+// Owned by one worker.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proxy/data/upstream.h"
+
+namespace azimuth {
+
+struct Identity {
+  // Logged in without AUTH: Redis's default user, where it is open.
+  bool logged_in = false;
+  std::string user = "default";
+  std::string secret;
+  uint8_t protocol = 2;
+
+  Upstream* reads = nullptr;   // shared; made when first needed
+  Upstream* writes = nullptr;  // shared; apart, since CLIENT PAUSE WRITE stops a whole connection
+  std::vector<Upstream*> idle; // dedicated, ready to be lent
+  uint32_t clients = 0;
+  uint64_t unused_since_ms = 0;
+};
+
+}  // namespace azimuth

@@ -1,0 +1,237 @@
+// AUTH, HELLO, RESET and AZIMUTH: what a session is, and what azimuth says of itself.
+#include "conf/consistency.h"
+#include "proxy/data/dispatch.h"
+#include "session/hello.h"
+#include "session/reply_writer.h"
+#include "session/words.h"
+
+namespace azimuth {
+namespace {
+
+std::vector<std::string_view> views(const std::vector<std::string>& args) {
+  return {args.begin(), args.end()};
+}
+
+// AUTH is judged by Redis, on a connection that only ever logs in: every user's name and password
+// are checked there, and logging in there changes nothing for anybody else.
+Step ask_login(Worker& worker, Client& client, std::string_view bytes, Topic topic) {
+  Entry entry = entry_for(client, nullptr);
+  entry.kind = EntryKind::kCollect;
+  entry.topic = topic;
+  entry.repeatable = true;  // who logs in twice is logged in
+  entry.db = worker.auth_connection().db;
+  client.wait = Wait::kAnswer;
+  worker.forward(client, worker.auth_connection(), entry, {}, bytes);
+  return Step::kDone;
+}
+
+// On a connection of its own the client's login must change there too; Redis does both at once.
+Step ask_own(Worker& worker, Client& client, const Request& request, Topic topic) {
+  Entry entry = entry_for(client, nullptr);
+  entry.kind = EntryKind::kCollect;
+  entry.topic = topic;
+  client.dedicated->tainted = true;
+  client.wait = Wait::kAnswer;
+  worker.forward(client, *client.dedicated, entry, {}, request.bytes);
+  return Step::kDone;
+}
+
+void log_in(Worker& worker, Client& client, std::string_view user, std::string_view secret) {
+  client.session.authenticated = true;
+  worker.adopt_identity(client, worker.identity(true, user, secret, client.session.protocol));
+}
+
+// The end of HELLO: the protocol changes, and Redis tells about itself in it.
+void switch_protocol(Worker& worker, Client& client, const HelloRequest& hello) {
+  if (!hello.error.empty()) return answer(worker, client, hello.error);
+  if (!client.session.authenticated) return answer(worker, client, kHelloNoAuthReply);
+  if (hello.protocol) client.session.protocol = static_cast<uint8_t>(*hello.protocol);
+  Identity& now = *client.identity;
+  worker.adopt_identity(client, worker.identity(now.logged_in, now.user, now.secret,
+                                                client.session.protocol));
+  Entry entry = entry_for(client, nullptr);
+  entry.kind = EntryKind::kCollect;
+  entry.topic = Topic::kServerInfo;
+  entry.repeatable = true;
+  client.wait = Wait::kAnswer;
+  worker.forward(client, worker.shared(*client.identity, Role::kReads), entry, {},
+                 "*1\r\n$5\r\nHELLO\r\n");
+}
+
+std::string_view or_user(const std::vector<std::string>& args) {
+  return args.size() == 3 ? std::string_view(args[1]) : std::string_view("default");
+}
+
+std::string level_help(std::string_view what) {
+  return error_line("azimuth: unknown " + std::string(what));
+}
+
+void append_route(std::string& out, const Worker& worker, Client& client,
+                  std::span<const std::string_view> command) {
+  const CommandRow* row = resolve(command, worker.extra_commands());
+  const bool blocks = row != nullptr && asks_to_block(*row, command);
+  const Route route = decide(worker.topology(), worker.view_of(client), row, blocks);
+  const bool somebody = route.member >= 0;
+  append_map(out, client.session.protocol, 4);
+  append_bulk(out, "node");
+  append_bulk(out, somebody ? worker.topology().members[static_cast<size_t>(route.member)].id
+                            : std::string());
+  append_bulk(out, "connection");
+  append_bulk(out, to_string(route.channel));
+  append_bulk(out, "reason");
+  append_bulk(out, to_string(route.reason));
+  append_bulk(out, "command");
+  append_bulk(out, row != nullptr ? row->name : std::string_view("unknown"));
+}
+
+void append_members(std::string& out, const Topology& topology, int protocol) {
+  append_array(out, topology.members.size());
+  for (size_t i = 0; i < topology.members.size(); ++i) {
+    const Member& member = topology.members[i];
+    append_map(out, protocol, 4);
+    for (const auto& [key, value] :
+         {std::pair<std::string_view, std::string_view>{"id", member.id},
+          {"zone", member.zone},
+          {"region", member.region},
+          {"role", topology.primary == static_cast<int>(i) ? "primary" : "replica"}}) {
+      append_bulk(out, key);
+      append_bulk(out, value);
+    }
+  }
+}
+
+constexpr std::string_view kHelp[] = {
+    "AZIMUTH <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "STATUS",
+    "    The node's state as JSON.",
+    "MEMBERS",
+    "    The members of the group: id, zone, region, role.",
+    "ROUTE <command> [<arg> ...]",
+    "    Where this command of this session would go, and why.",
+    "CONSISTENCY [<level> [<bound>]]",
+    "    The session's consistency level; sets it.",
+    "DURABILITY [<level>]",
+    "    The session's durability; sets it.",
+    "SLOWLOG GET [<count>] | LEN | RESET",
+    "    Requests that took long, as azimuth saw them.",
+    "HELP",
+    "    This text.",
+};
+
+}  // namespace
+
+Step handle_auth(Worker& worker, Client& client, const Request& request) {
+  // Redis 7.0 takes AUTH with one or two arguments; more is a syntax error, and its to answer.
+  if (!drained_or_wait(client)) return Step::kWait;
+  defer(client, request);
+  if (client.dedicated != nullptr) return ask_own(worker, client, request, Topic::kAuth);
+  return ask_login(worker, client, request.bytes, Topic::kAuth);
+}
+
+void finish_auth(Worker& worker, Client& client, const std::string& reply) {
+  const std::vector<std::string> args = take_deferred(client);
+  if (reply.starts_with("+OK")) log_in(worker, client, or_user(args), args.back());
+  answer(worker, client, reply);
+}
+
+Step handle_hello(Worker& worker, Client& client, const Request& request) {
+  if (!drained_or_wait(client)) return Step::kWait;
+  defer(client, request);
+  if (client.dedicated != nullptr) return ask_own(worker, client, request, Topic::kServerInfo);
+  const std::vector<std::string> args = take_deferred(client);
+  const HelloRequest hello = parse_hello(views(args));
+  if (const HelloStep* login = hello.auth()) {
+    defer(client, request);
+    const std::vector<std::string_view> auth = {"AUTH", login->user, login->password};
+    return ask_login(worker, client, encode_request(auth), Topic::kHello);
+  }
+  if (const HelloStep* name = hello.set_name()) client.session.set_name(name->name);
+  switch_protocol(worker, client, hello);
+  return Step::kDone;
+}
+
+void finish_hello(Worker& worker, Client& client, const std::string& reply) {
+  const std::vector<std::string> args = take_deferred(client);
+  const HelloRequest hello = parse_hello(views(args));
+  if (reply.starts_with('-')) return answer(worker, client, reply);
+  for (const HelloStep& step : hello.steps) {
+    if (step.kind == HelloStep::Kind::kAuth) log_in(worker, client, step.user, step.password);
+    if (step.kind == HelloStep::Kind::kSetName) client.session.set_name(step.name);
+  }
+  switch_protocol(worker, client, hello);
+}
+
+// The reply to HELLO. On a connection of the client's own, Redis has done what it asked.
+void finish_server_info(Worker& worker, Client& client, const std::string& reply) {
+  if (client.dedicated != nullptr && !client.extra().deferred.empty()) {
+    const std::vector<std::string> args = take_deferred(client);
+    const HelloRequest hello = parse_hello(views(args));
+    if (!reply.starts_with('-')) {
+      if (hello.protocol) client.session.protocol = static_cast<uint8_t>(*hello.protocol);
+      client.dedicated->protocol = client.session.protocol;
+      Identity& now = *client.identity;
+      worker.adopt_identity(client, worker.identity(now.logged_in, now.user, now.secret,
+                                                    client.session.protocol));
+      if (const HelloStep* step = hello.auth()) log_in(worker, client, step->user, step->password);
+      if (const HelloStep* step = hello.set_name()) client.session.set_name(step->name);
+    }
+  }
+  answer(worker, client, reply);
+}
+
+Step handle_reset(Worker& worker, Client& client) {
+  if (!drained_or_wait(client)) return Step::kWait;
+  if (client.dedicated != nullptr) {
+    client.dedicated->tainted = true;  // Redis forgets its state by closing it
+    worker.detach_dedicated(client);
+  }
+  apply_reset(client.session, worker.default_user_open());
+  client.keep_dedicated = client.opaque = false;
+  worker.adopt_identity(client, worker.default_identity());
+  answer(worker, client, kResetReply);
+  return Step::kDone;
+}
+
+Step handle_azimuth(Worker& worker, Client& client, const Request& request) {
+  if (!drained_or_wait(client)) return Step::kWait;
+  const std::span<const std::string_view> args = request.args();
+  const std::string_view sub = args.size() > 1 ? args[1] : std::string_view();
+  std::string out;
+  if (same_word(sub, "help")) {
+    append_array(out, std::size(kHelp));
+    for (std::string_view line : kHelp) append_simple(out, line);
+  } else if (same_word(sub, "status") && args.size() == 2) {
+    append_verbatim(out, client.session.protocol, "txt", worker.process().status_json());
+  } else if (same_word(sub, "members") && args.size() == 2) {
+    append_members(out, worker.topology(), client.session.protocol);
+  } else if (same_word(sub, "route") && args.size() > 2) {
+    append_route(out, worker, client, args.subspan(2));
+  } else if (same_word(sub, "consistency") && args.size() <= 4) {
+    if (args.size() == 2) {
+      append_bulk(out, to_string(client.session.consistency));
+    } else if (const auto level = parse_consistency(args[2])) {
+      client.session.consistency = *level;
+      out = kOkReply;
+    } else {
+      out = level_help("consistency level: write strong, bounded-staleness, consistent-prefix, "
+                       "monotonic-reads, read-my-writes, causal or eventual");
+    }
+  } else if (same_word(sub, "durability") && args.size() <= 3) {
+    if (args.size() == 2) {
+      append_bulk(out, to_string(client.session.durability));
+    } else if (const auto level = parse_durability(args[2])) {
+      client.session.durability = *level;
+      out = kOkReply;
+    } else {
+      out = level_help("durability: write async or quorum");
+    }
+  } else if (same_word(sub, "slowlog") && args.size() >= 3) {
+    return handle_slowlog(worker, client, request);
+  } else {
+    out = error_line("azimuth: unknown subcommand or wrong number of arguments. Try AZIMUTH HELP.");
+  }
+  answer(worker, client, out);
+  return Step::kDone;
+}
+
+}  // namespace azimuth

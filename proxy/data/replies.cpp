@@ -1,0 +1,208 @@
+// What becomes of replies, once they are complete: counts, the session's state, and the answers that
+// azimuth makes out of Redis's.
+#include <chrono>
+
+#include "proxy/data/dispatch.h"
+#include "proxy/data/worker.h"
+#include "session/reply_framer.h"
+#include "session/reply_writer.h"
+#include "session/words.h"
+
+namespace azimuth {
+namespace {
+
+// Replies longer than this make a client a reader of large values.
+constexpr size_t kLargeReplyBytes = kStreamThresholdBytes;
+constexpr uint8_t kLargeCredit = 16;
+
+constexpr std::string_view kNotInTransactionReply =
+    "-ERR azimuth: this command is not allowed inside a transaction\r\n";
+
+int64_t unix_time_s() {
+  return std::chrono::duration_cast<std::chrono::seconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
+
+std::string_view canned_text(const Upstream& upstream, Canned canned) {
+  switch (canned) {
+    case Canned::kUncertain:
+      return "-UNCERTAIN azimuth: the connection to Redis was lost after the command was sent; it "
+             "may have run\r\n";
+    case Canned::kNotSent:
+      return "-CLUSTERDOWN azimuth: the connection to Redis was lost before the command was sent "
+             "whole; it did not run\r\n";
+    case Canned::kHandshake:
+      return upstream.handshake_error();
+    case Canned::kClusterDown:
+    case Canned::kNone:
+      break;
+  }
+  return "-CLUSTERDOWN azimuth: Redis has been out of reach for longer than hold_timeout_ms; the "
+         "command did not run\r\n";
+}
+
+// INFO with our section behind it: in RESP2 a bulk, in RESP3 a verbatim string.
+std::string with_section(const std::string& reply, const std::string& section, int protocol) {
+  ReplyElement element;
+  if (!ReplyReader(reply).next(element) || element.is_error()) return reply;
+  std::string text(element.text);
+  if (!text.empty()) text += "\r\n";
+  text += section;
+  std::string out;
+  append_verbatim(out, protocol, "txt", text);
+  return out;
+}
+
+// HELLO's own reply, with azimuth's id for the client in place of Redis's for our connection.
+std::string with_client_id(const std::string& reply, uint64_t id) {
+  ReplyReader reader(reply);
+  ReplyElement element;
+  if (!reader.next(element) || !element.is_aggregate()) return reply;
+  while (reader.next(element)) {
+    if (element.text != "id") continue;
+    const size_t from = reply.size() - reader.rest().size();
+    if (!reader.next(element)) break;
+    const size_t to = reply.size() - reader.rest().size();
+    return reply.substr(0, from) + ":" + std::to_string(id) + "\r\n" + reply.substr(to);
+  }
+  return reply;
+}
+
+}  // namespace
+
+uint64_t hello_reply_id(std::string_view reply) {
+  ReplyReader reader(reply);
+  ReplyElement element;
+  while (reader.next(element)) {
+    if (element.text == "id" && reader.next(element)) return static_cast<uint64_t>(element.integer);
+  }
+  return 0;
+}
+
+void Worker::note_latency(Client& client, const Entry& entry) {
+  const uint32_t us = now_us() - entry.start_us;
+  (entry.write ? metrics_.write_latency : metrics_.read_latency).record(us);
+  if (slowlog_.is_slow(us)) [[unlikely]] {
+    const std::string_view name =
+        entry.command < kCommandCount ? all_commands()[entry.command].name : "(unknown)";
+    const std::string_view args[] = {name};
+    slowlog_.record(unix_time_s(), us, args, 1, peer_text(client.fd),
+                    client.session.name());
+  }
+}
+
+void Worker::on_replied(Upstream& upstream, const Entry& entry, char type, size_t bytes) {
+  Client* found = client(entry.client);
+  if (found == nullptr) return;
+  Client& client = *found;
+  if (type == '-') metrics_.count_error(ErrorKind::kRedis);
+  note_latency(client, entry);
+  --client.inflight;
+  if (bytes > kLargeReplyBytes && upstream.role() == Role::kReads) {
+    client.large_credit = kLargeCredit;
+  }
+  if (entry.kind == EntryKind::kNotify) {
+    if (entry.topic == Topic::kUnblocked) {
+      end_request(client.session);
+      client.wait = Wait::kDrain;  // drained() lets it go on
+    } else if (type == '-' && client.dedicated == &upstream) {
+      // DISCARD or UNWATCH was not allowed: the state is still there, and the client keeps it.
+      client.session.in_multi = client.session.in_multi || entry.topic == Topic::kDiscard;
+      client.session.watching = client.session.watching || entry.topic == Topic::kUnwatch;
+    }
+  }
+  if (client.inflight == 0) drained(client);
+}
+
+// Nothing is outstanding for the client: its own connection may go back, and it may go on.
+void Worker::drained(Client& client) {
+  if (client.dedicated != nullptr && !client.pinned() && !client.stream) detach_dedicated(client);
+  if (client.wait == Wait::kDrain) resume(client);
+  if (client.close_after_flush || client.eof) finish_soon(client);
+}
+
+void Worker::on_canned(Upstream& upstream, const Entry& entry) {
+  const std::string text(canned_text(upstream, entry.canned));
+  metrics_.count_error(entry.canned == Canned::kUncertain ? ErrorKind::kUncertain
+                                                          : ErrorKind::kClusterDown);
+  if (entry.kind == EntryKind::kCollect) return on_collected(upstream, entry, text);
+  Client* found = client(entry.client);
+  if (found == nullptr) return;
+  if (!entry.silent && entry.kind != EntryKind::kDiscard) reply(*found, text);
+  on_replied(upstream, entry, '-', text.size());
+}
+
+void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::string& text) {
+  Client* found = client(entry.client);
+  if (found == nullptr) return;
+  Client& client = *found;
+  --client.inflight;
+  note_latency(client, entry);
+  const bool failed = text.starts_with('-');
+  if (failed) metrics_.count_error(ErrorKind::kRedis);
+  const bool awaited = client.wait == Wait::kAnswer;
+  if (awaited) client.wait = Wait::kNone;
+  switch (entry.topic) {
+    case Topic::kSelect:
+      if (!failed) client.session.db = client.extra().select_db;
+      // It has been selected by us, by name; else what is selected is as before, which we forgot.
+      upstream.db = failed ? -1 : client.session.db;
+      answer(*this, client, text);
+      break;
+    case Topic::kAuth: finish_auth(*this, client, text); break;
+    case Topic::kHello: finish_hello(*this, client, text); break;
+    case Topic::kServerInfo: finish_server_info(*this, client, with_client_id(text, client.id)); break;
+    case Topic::kProbe: finish_probe(*this, client, text); break;
+    case Topic::kTracking: finish_tracking(*this, client, text); break;
+    case Topic::kInfo:
+      if (entry.silent) break;
+      reply(client, with_section(text, process_.info_section(), client.session.protocol));
+      break;
+    case Topic::kScriptLoad: {
+      ReplyElement sha;
+      const std::vector<std::string> args = take_deferred(client);
+      if (!failed && ReplyReader(text).next(sha) && args.size() == 3) {
+        const auto body = std::make_shared<const std::string>(args[2]);
+        const std::string name(sha.text);
+        for (auto& worker : process_.workers) {
+          worker->post([name, body](Worker& each) { each.scripts().remember(name, body); });
+        }
+      }
+      answer(*this, client, text);
+      break;
+    }
+    case Topic::kScriptFlush:
+      if (!failed) {
+        scripts_.clear();
+        for (auto& worker : process_.workers) {
+          worker->post([](Worker& each) { each.scripts().clear(); });
+        }
+      }
+      answer(*this, client, text);
+      break;
+    case Topic::kAclChange:
+      if (failed) {
+        answer(*this, client, text);
+      } else {
+        client.extra().deferred = text;
+        check_default_user(client);
+      }
+      break;
+    case Topic::kPoison:
+      if (!entry.silent) reply(client, kNotInTransactionReply);
+      break;
+    case Topic::kNone:
+    case Topic::kSubscribe:
+    case Topic::kUnblocked:
+    case Topic::kDiscard:
+    case Topic::kUnwatch:
+      answer(*this, client, text);
+      break;
+  }
+  if (client.closing) return;
+  if (awaited && client.wait == Wait::kNone && !client.resuming) answered(client);
+  if (client.inflight == 0) drained(client);
+}
+
+}  // namespace azimuth

@@ -1,0 +1,206 @@
+// One connection to a redis-server, shared by many clients or lent to one.
+//
+// Requests leave in the order they were queued, in one write a loop turn; each has an Entry in a
+// FIFO, and the reply at the front belongs to the entry at the front. The object outlives its
+// socket: when the connection is lost it connects again with back-off, and
+//   - a request that had not been sent is sent again,
+//   - a read whose bytes were kept is sent again,
+//   - anything else answers -UNCERTAIN in its turn (I6: never twice).
+// After `hold timeout` without a connection what waits answers -CLUSTERDOWN, and so does what comes.
+//
+//   kIdle -> kConnecting -> kHandshake -> kReady
+//     ^________ backoff _________|___________|        kClosed is final
+//
+// Owned by one worker.
+#pragma once
+
+#include <uv.h>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "conf/limits.h"
+#include "health/backoff.h"
+#include "proxy/data/buffer.h"
+#include "proxy/data/client.h"
+#include "session/pubsub.h"
+#include "session/reply_framer.h"
+
+namespace azimuth {
+
+struct Identity;
+
+// The id by which Redis knows the connection, from HELLO's reply; 0 if it says none.
+uint64_t hello_reply_id(std::string_view reply);
+
+enum class EntryKind : uint8_t {
+  kReply,    // the reply's bytes go to the client
+  kDiscard,  // the reply is dropped: an injected command, or CLIENT REPLY OFF
+  kNotify,   // as kReply, and the worker is told when it is complete
+  kCollect,  // the whole reply goes to the worker, which answers the client
+};
+
+// What a kNotify or kCollect entry is about.
+enum class Topic : uint8_t {
+  kNone,
+  kSubscribe,
+  kUnblocked,   // a blocking command is answered
+  kDiscard,
+  kUnwatch,
+  kPoison,      // what makes Redis abort a transaction
+  kSelect,
+  kAuth,
+  kHello,       // AUTH on behalf of HELLO
+  kServerInfo,  // HELLO's own reply
+  kProbe,       // Redis says whether the user may do what azimuth does itself
+  kInfo,
+  kScriptLoad,
+  kScriptFlush,
+  kAclChange,
+  kTracking,    // CLIENT TRACKING
+};
+
+// A reply of azimuth's own that takes its turn among Redis's.
+enum class Canned : uint8_t {
+  kNone,
+  kUncertain,    // the connection was lost after the request was sent
+  kNotSent,      // the connection was lost while it was being sent: it did not run
+  kClusterDown,  // no connection for too long
+  kHandshake,    // Redis refused the connection: the text is Redis's own
+};
+
+struct Entry {
+  ClientRef client;
+  uint64_t size = 0;      // bytes on the wire, so far
+  uint32_t start_us = 0;  // the worker's clock
+  uint32_t replies = 1;   // frames that answer it; SUBSCRIBE a b c: three
+  int32_t db = 0;
+  uint16_t command = 0;   // row of the command table
+  EntryKind kind = EntryKind::kReply;
+  Topic topic = Topic::kNone;
+  Canned canned = Canned::kNone;
+  bool repeatable : 1 = false;  // may be sent again though it may have run
+  bool retained : 1 = false;    // its bytes are in retained_
+  bool injected : 1 = false;    // SELECT and the like, made again when needed
+  bool silent : 1 = false;      // the client wants no reply
+  bool write : 1 = false;
+};
+
+enum class Role : uint8_t { kReads, kWrites, kDedicated, kAuth };
+
+class Upstream {
+ public:
+  Upstream(Worker& worker, Identity* identity, Role role);
+  Upstream(const Upstream&) = delete;
+  Upstream& operator=(const Upstream&) = delete;
+
+  void connect();
+
+  // Queues a request whose bytes stand in `block` (or anywhere, when `block` is empty: copied).
+  void send(const Entry& entry, const BlockRef& block, std::string_view bytes);
+  // More bytes of the request sent last, which streams.
+  void send_more(const BlockRef& block, std::string_view bytes);
+  // Puts SELECT in front if the connection is on another database.
+  void select(int32_t db);
+  // A reply of ours after all that is outstanding.
+  void answer_in_turn(Entry entry, Canned canned);
+
+  void flush();
+  void pause_reading(bool paused);
+  void begin_close();
+  // After a loss: queues again what may be sent again, and answers the rest.
+  void rebuild_after_loss();
+  // Answers all that is outstanding: what has run or may have says so, the rest did not run.
+  void fail_outstanding();
+  void answer_all(Canned canned);
+  // Tries to connect again after a delay.
+  void schedule_connect();
+  // No new requests; closes when the outstanding ones are answered.
+  void retire() { retired_ = true; }
+  void on_tick(uint64_t now_ms);
+
+  bool ready() const { return state_ == State::kReady; }
+  // Loses the connection on purpose, to be told anew what a new one is told.
+  void reconnect();
+  bool failing_fast() const { return failing_fast_; }
+  bool closed() const { return state_ == State::kClosed; }
+  bool retired() const { return retired_; }
+  size_t outstanding() const { return entries_.size(); }
+  size_t queued_bytes() const { return out_.size(); }
+  bool full() const {
+    return out_.size() > kUpstreamQueueHighBytes || entries_.size() >= kUpstreamInflightMax;
+  }
+  uint64_t redis_client_id() const { return redis_client_id_; }
+  Role role() const { return role_; }
+  Identity* identity() const { return identity_; }
+  const std::string& handshake_error() const { return handshake_error_; }
+
+  // The client that a dedicated connection is lent to; none: in the pool.
+  ClientRef owner;
+  int32_t db = 0;           // selected; -1: not known
+  uint8_t protocol = 2;
+  bool pubsub = false;      // SUBSCRIBE was sent: frames may be messages
+  // From now on (after what is outstanding) everything that arrives goes to the owner, unframed.
+  void make_opaque() { opaque_ = true; }
+  bool dirty = false;       // in the worker's list of upstreams to flush
+  bool tainted = false;     // has state that no pool may hand on: closed when given back
+  uint64_t idle_since_ms = 0;
+  std::vector<ClientRef> waiting;  // clients that wait for a shorter queue
+
+ private:
+  enum class State : uint8_t { kIdle, kConnecting, kHandshake, kReady, kClosed };
+
+  static void on_poll(uv_poll_t* handle, int status, int events);
+  void start_handshake();
+  void finish_handshake(std::string_view reply);
+  void on_writable();
+  void on_readable();
+  void consume(const BlockRef& block, const char* p, const char* end);
+  const char* consume_frame(const BlockRef& block, const char* p, const char* end);
+  const char* consume_push(const BlockRef& block, const char* p, const char* end);
+  void deliver_opaque(const BlockRef& block, const char* p, const char* end);
+  void deliver(const BlockRef& block, const char* p, size_t n, bool done);
+  void finish_front();
+  void deliver_canned();
+  void lost(std::string_view why);
+  std::vector<Entry> take_outstanding();
+  void update_poll();
+  void close_socket();
+
+  Worker& worker_;
+  Identity* identity_;
+  uv_poll_t* poll_ = nullptr;
+  int fd_ = -1;
+  State state_ = State::kIdle;
+  Role role_;
+  bool want_write_ = false;
+  bool paused_ = false;
+  bool opaque_ = false;
+  bool retired_ = false;
+  bool failing_fast_ = false;
+  bool reply_started_ = false;    // part of the front's reply has been seen
+  char reply_type_ = 0;           // first byte of the reply in progress
+  size_t reply_bytes_ = 0;
+  int poll_events_ = 0;
+  Ring<Entry> entries_;
+  OutQueue out_;
+  ByteRing retained_;
+  ReplyCursor cursor_;
+  bool in_push_ = false;
+  bool push_confirms_ = false;
+  std::string carry_;             // the undecided start of a frame on a pub/sub connection
+  std::string collected_;
+  std::string handshake_error_;
+  uint64_t queued_total_ = 0;     // bytes ever queued / sent, to tell what had left
+  uint64_t sent_total_ = 0;
+  uint64_t front_offset_ = 0;     // where the front entry's request begins, in queued_total_'s count
+  uint64_t redis_client_id_ = 0;
+  uint64_t down_since_ms_ = 0;
+  uint64_t retry_at_ms_ = 0;
+  uint64_t connect_deadline_ms_ = 0;
+  Backoff backoff_;
+};
+
+}  // namespace azimuth

@@ -1,0 +1,610 @@
+#include "proxy/data/worker.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "proxy/control/log.h"
+
+namespace azimuth {
+namespace {
+
+constexpr uint64_t kTickMs = 100;
+constexpr uint64_t kDedicatedIdleMsMax = 30'000;
+constexpr uint64_t kIdentityUnusedMsMax = 60'000;
+
+}  // namespace
+
+Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings> settings,
+               std::shared_ptr<const Topology> topology, SocketAddress redis_address)
+    : process_(process),
+      index_(index),
+      settings_(std::move(settings)),
+      topology_(std::move(topology)),
+      redis_address_(redis_address),
+      slowlog_(process.slowlog_ids, settings_->slowlog.threshold_us,
+               settings_->slowlog.entries_max),
+      random_(std::random_device{}()) {
+  uv_loop_init(&loop_);
+  loop_.data = this;
+  uv_async_init(&loop_, &wake_, [](uv_async_t* handle) {
+    static_cast<Worker*>(handle->loop->data)->on_mail();
+  });
+  uv_prepare_init(&loop_, &prepare_);
+  uv_timer_init(&loop_, &tick_);
+  uv_timer_init(&loop_, &retry_);
+  default_identity_ = &identity(false, "default", "", 2);
+}
+
+Worker::~Worker() {
+  AZIMUTH_CHECK(uv_loop_close(&loop_) == 0);
+}
+
+void Worker::add_listener(int fd, size_t settings_index) {
+  auto listener = std::make_unique<Listener>();
+  listener->poll = new uv_poll_t;
+  listener->poll->data = listener.get();
+  listener->fd = fd;
+  listener->settings_index = settings_index;
+  listener->worker = this;
+  uv_poll_init(&loop_, listener->poll, fd);
+  uv_poll_start(listener->poll, UV_READABLE, [](uv_poll_t* handle, int, int) {
+    auto* self = static_cast<Listener*>(handle->data);
+    self->worker->on_accept(*self);
+  });
+  listeners_.push_back(std::move(listener));
+}
+
+void Worker::run() {
+  uv_prepare_start(&prepare_, [](uv_prepare_t* handle) {
+    static_cast<Worker*>(handle->loop->data)->on_prepare();
+  });
+  uv_timer_start(
+      &tick_, [](uv_timer_t* handle) { static_cast<Worker*>(handle->loop->data)->on_tick(); },
+      kTickMs, kTickMs);
+  // The first connections stand before the first client: who may log in is known then, and a
+  // client that needs a connection of its own does not wait for it.
+  auto auth = std::make_unique<Upstream>(*this, nullptr, Role::kAuth);
+  auth_ = auth.get();
+  upstreams_.emplace(auth_, std::move(auth));
+  auth_->connect();
+  shared(*default_identity_, Role::kReads).connect();
+  shared(*default_identity_, Role::kWrites).connect();
+  uv_run(&loop_, UV_RUN_DEFAULT);
+}
+
+// --- the turn ----------------------------------------------------------------------------------
+
+void Worker::on_prepare() {
+  turn_timed_ = false;
+  // Clients that go on may queue requests, whose flush may let others go on.
+  do {
+    for (size_t i = 0; i < resuming_.size(); ++i) {
+      if (Client* next = client(resuming_[i])) go_on(*next);
+    }
+    resuming_.clear();
+    std::vector<Upstream*> upstreams;
+    upstreams.swap(dirty_upstreams_);
+    for (Upstream* upstream : upstreams) {
+      upstream->dirty = false;
+      if (!upstream->closed()) upstream->flush();
+    }
+    if (dirty_upstreams_.empty()) {
+      upstreams.clear();
+      dirty_upstreams_.swap(upstreams);  // keeps its memory
+    }
+    flush_clients();
+  } while (!resuming_.empty() || !dirty_upstreams_.empty());
+  graveyard_.clear();
+}
+
+void Worker::mark_dirty(Upstream& upstream) {
+  if (upstream.dirty) return;
+  upstream.dirty = true;
+  dirty_upstreams_.push_back(&upstream);
+}
+
+ReceiveSpace Worker::receive_space() {
+  constexpr size_t kLeastRoom = kReceiveBlockBytes / 4;
+  if (receive_block_.unique()) receive_used_ = 0;
+  if (!receive_block_ || receive_block_->capacity - receive_used_ < kLeastRoom) {
+    receive_block_ = BlockRef(Block::make(kReceiveBlockBytes));
+    receive_used_ = 0;
+  }
+  return {receive_block_, receive_block_.get()->data() + receive_used_,
+          receive_block_->capacity - receive_used_};
+}
+
+uint32_t Worker::now_us() {
+  if (!turn_timed_) {
+    turn_us_ = static_cast<uint32_t>(uv_hrtime() / 1000);
+    turn_timed_ = true;
+  }
+  return turn_us_;
+}
+
+void Worker::on_tick() {
+  const uint64_t now = now_ms();
+  std::vector<Upstream*> all;
+  all.reserve(upstreams_.size());
+  for (auto& [pointer, owned] : upstreams_) all.push_back(pointer);
+  int64_t queued = 0, in_flight = 0, in_use = 0, idle = 0;
+  for (Upstream* upstream : all) {
+    upstream->on_tick(now);
+    if (upstream->closed()) continue;
+    (upstream->ready() ? in_flight : queued) += static_cast<int64_t>(upstream->outstanding());
+    if (upstream->role() == Role::kDedicated) {
+      ++(client(upstream->owner) != nullptr ? in_use : idle);
+    }
+  }
+  metrics_.upstream_connections.set(static_cast<int64_t>(upstreams_.size()));
+  metrics_.upstream_queued.set(queued);
+  metrics_.upstream_in_flight.set(in_flight);
+  metrics_.dedicated_in_use.set(in_use);
+  metrics_.dedicated_idle.set(idle);
+  for (size_t i = 0; i < identities_.size();) {
+    Identity& identity = *identities_[i];
+    auto& pool = identity.idle;
+    // Longest unused first; one stays, so that the next client finds it connected.
+    while (pool.size() > 1 && now - pool.front()->idle_since_ms > kDedicatedIdleMsMax) {
+      Upstream* oldest = pool.front();
+      pool.erase(pool.begin());
+      oldest->begin_close();
+    }
+    if (identity.clients != 0 || &identity == default_identity_) {
+      identity.unused_since_ms = 0;
+    } else if (identity.unused_since_ms == 0) {
+      identity.unused_since_ms = now;
+    } else if (now - identity.unused_since_ms > kIdentityUnusedMsMax) {
+      close_identity(identity);
+      identities_.erase(identities_.begin() + static_cast<ptrdiff_t>(i));
+      continue;
+    }
+    ++i;
+  }
+  check_clients(now);
+  if (draining_ && now >= drain_deadline_ms_) {
+    for_each_client([this](Client& late) { cut(late, CutReason::kDrain); });
+  }
+}
+
+// Idle clients, and the memory that all of them hold (I8).
+void Worker::check_clients(uint64_t now) {
+  const uint32_t idle_s = settings_->limits.client_idle_timeout_s;
+  const uint64_t share = settings_->limits.buffered_bytes_max / process_.workers.size();
+  uint64_t held = 0;
+  Client* largest = nullptr;
+  size_t largest_bytes = 0;
+  for_each_client([&](Client& each) {
+    const size_t bytes = each.output_size() + (each.input ? each.input->bytes.capacity() : 0);
+    held += bytes;
+    if (bytes > largest_bytes) {
+      largest = &each;
+      largest_bytes = bytes;
+    }
+    if (idle_s != 0 && !each.pinned() && each.wait == Wait::kNone && each.inflight == 0 &&
+        now / 1000 - each.active_s > idle_s) {
+      cut(each, CutReason::kIdle);
+    }
+  });
+  metrics_.buffered_bytes.set(static_cast<int64_t>(held));
+  if (held > share && largest != nullptr && !largest->closing) {
+    log_warning("client_cut", {{"reason", "buffered-limit"}, {"id", largest->id},
+                               {"bytes", largest_bytes}, {"held", held}});
+    cut(*largest, CutReason::kBufferedLimit);
+  }
+}
+
+void Worker::retry_in(uint64_t delay_ms) {
+  const uint64_t due = now_ms() + delay_ms;
+  if (uv_is_active(reinterpret_cast<uv_handle_t*>(&retry_)) && retry_at_ms_ <= due) return;
+  retry_at_ms_ = due;
+  uv_timer_start(
+      &retry_,
+      [](uv_timer_t* handle) {
+        auto* self = static_cast<Worker*>(handle->loop->data);
+        std::vector<Upstream*> all;
+        for (auto& [pointer, owned] : self->upstreams_) all.push_back(pointer);
+        for (Upstream* upstream : all) upstream->on_tick(self->now_ms());
+      },
+      delay_ms, 0);
+}
+
+// --- mail --------------------------------------------------------------------------------------
+
+void Worker::post(std::function<void(Worker&)> task) {
+  {
+    const std::lock_guard<std::mutex> lock(mail_mutex_);
+    mail_.push_back(std::move(task));
+  }
+  uv_async_send(&wake_);
+}
+
+void Worker::on_mail() {
+  std::vector<std::function<void(Worker&)>> mail;
+  {
+    const std::lock_guard<std::mutex> lock(mail_mutex_);
+    mail.swap(mail_);
+  }
+  for (auto& task : mail) task(*this);
+}
+
+void Worker::ask_all(Client& asking, Ask ask, Done done) {
+  struct Gathering {
+    std::mutex mutex;
+    std::string all;
+    size_t missing;
+  };
+  const auto gathering = std::make_shared<Gathering>();
+  gathering->missing = process_.workers.size();
+  const ClientRef ref = asking.self;
+  Worker* const home = this;
+  asking.wait = Wait::kAnswer;
+  const auto visit = [=](Worker& worker) {
+    std::string found;
+    ask(worker, found);
+    bool last = false;
+    {
+      const std::lock_guard<std::mutex> lock(gathering->mutex);
+      gathering->all += found;
+      last = --gathering->missing == 0;
+    }
+    if (!last) return;
+    home->post([=](Worker& back) {
+      Client* client = back.client(ref);
+      if (client == nullptr) return;
+      client->wait = Wait::kNone;
+      done(*client, gathering->all);
+      if (!client->closing && client->wait == Wait::kNone) back.answered(*client);
+    });
+  };
+  for (const auto& worker : process_.workers) worker->post(visit);
+}
+
+void Worker::apply_settings(std::shared_ptr<const Settings> settings) {
+  settings_ = std::move(settings);
+  slowlog_.configure(settings_->slowlog.threshold_us, settings_->slowlog.entries_max);
+}
+
+void Worker::set_topology(std::shared_ptr<const Topology> topology, SocketAddress redis_address) {
+  topology_ = std::move(topology);
+  redis_address_ = redis_address;
+}
+
+void Worker::set_extra_commands(std::shared_ptr<const ExtraCommands> commands) {
+  extra_commands_ = std::move(commands);
+}
+
+uint64_t Worker::connect_timeout_ms() const {
+  return settings_->redis ? settings_->redis->connect_timeout_ms : 1000;
+}
+
+// --- clients -----------------------------------------------------------------------------------
+
+Client* Worker::client(ClientRef ref) {
+  if (ref.index >= chunks_.size() * kChunkClients) return nullptr;
+  Client& found = chunks_[ref.index / kChunkClients][ref.index % kChunkClients];
+  return found.self.generation == ref.generation && found.fd >= 0 ? &found : nullptr;
+}
+
+void Worker::for_each_client(const std::function<void(Client&)>& visit) {
+  for (auto& chunk : chunks_) {
+    for (size_t i = 0; i < kChunkClients; ++i) {
+      if (chunk[i].fd >= 0 && !chunk[i].closing) visit(chunk[i]);
+    }
+  }
+}
+
+Client* Worker::find_client(uint64_t id) {
+  Client* found = nullptr;
+  for_each_client([&](Client& each) {
+    if (each.id == id) found = &each;
+  });
+  return found;
+}
+
+void Worker::resume(Client& client) {
+  client.wait = Wait::kNone;
+  if (client.resuming || client.closing) return;
+  client.resuming = true;
+  resuming_.push_back(client.self);
+}
+
+void Worker::answered(Client& client) {
+  end_request(client.session);
+  resume(client);
+}
+
+void Worker::finish_soon(Client& client) {
+  if (client.eof && client.wait == Wait::kNone && !client.resuming) {
+    client.close_after_flush = true;
+  }
+  if (!client.close_after_flush || client.dirty || client.closing) return;
+  client.dirty = true;
+  dirty_clients_.push_back(client.self.index);
+}
+
+void Worker::resume_all(std::vector<ClientRef>& waiting) {
+  std::vector<ClientRef> refs;
+  refs.swap(waiting);
+  for (const ClientRef& ref : refs) {
+    Client* next = client(ref);
+    if (next != nullptr && next->wait == Wait::kUpstream) resume(*next);
+  }
+}
+
+SessionView Worker::view_of(const Client& client) const {
+  SessionView view;
+  view.in_multi = client.session.in_multi;
+  view.watching = client.session.watching;
+  view.write_in_flight =
+      client.inflight != 0 && client.upstream != nullptr && client.upstream->role() != Role::kReads;
+  view.consistency = client.session.consistency;
+  view.floor = client.session.floor;
+  return view;
+}
+
+void Worker::record_command(Client& client, const CommandRow* row, CommandRoute route) {
+  (void)client;
+  metrics_.count_command(row != nullptr ? row->id : kExtraCommandId, route);
+}
+
+void Worker::forward(Client& client, Upstream& upstream, Entry entry, const BlockRef& block,
+                     std::string_view bytes) {
+  entry.start_us = now_us();
+  ++client.inflight;
+  client.upstream = &upstream;
+  if (upstream.failing_fast()) [[unlikely]] {
+    return upstream.answer_in_turn(entry, Canned::kClusterDown);
+  }
+  if (upstream.db != entry.db) upstream.select(entry.db);
+  upstream.send(entry, block, bytes);
+}
+
+// --- connections to Redis ----------------------------------------------------------------------
+
+Identity& Worker::identity(bool logged_in, std::string_view user, std::string_view secret,
+                           uint8_t protocol) {
+  for (auto& each : identities_) {
+    if (each->logged_in == logged_in && each->protocol == protocol && each->user == user &&
+        each->secret == secret) {
+      return *each;
+    }
+  }
+  auto fresh = std::make_unique<Identity>();
+  fresh->logged_in = logged_in;
+  fresh->user = user;
+  fresh->secret = secret;
+  fresh->protocol = protocol;
+  identities_.push_back(std::move(fresh));
+  return *identities_.back();
+}
+
+void Worker::adopt_identity(Client& client, Identity& identity) {
+  if (client.identity != nullptr) --client.identity->clients;
+  client.identity = &identity;
+  ++identity.clients;
+}
+
+void Worker::close_identity(Identity& identity) {
+  for (Upstream* upstream : {identity.reads, identity.writes}) {
+    if (upstream != nullptr) upstream->begin_close();
+  }
+  for (Upstream* upstream : identity.idle) upstream->begin_close();
+  identity.reads = identity.writes = nullptr;
+  identity.idle.clear();
+}
+
+Upstream& Worker::shared(Identity& identity, Role role) {
+  Upstream*& place = role == Role::kReads ? identity.reads : identity.writes;
+  if (place == nullptr || place->retired() || place->closed()) {
+    auto fresh = std::make_unique<Upstream>(*this, &identity, role);
+    place = fresh.get();
+    upstreams_.emplace(place, std::move(fresh));
+  }
+  return *place;
+}
+
+void Worker::keep_spare(Identity& identity) {
+  if (!identity.idle.empty() || draining_) return;
+  auto fresh = std::make_unique<Upstream>(*this, &identity, Role::kDedicated);
+  fresh->idle_since_ms = now_ms();
+  identity.idle.push_back(fresh.get());
+  Upstream* spare = fresh.get();
+  upstreams_.emplace(spare, std::move(fresh));
+  spare->connect();
+}
+
+Upstream& Worker::attach_dedicated(Client& client) {
+  Identity& identity = *client.identity;
+  keep_spare(identity);
+  // The youngest: its buffers are warm, and the old ones may go.
+  Upstream& own = *identity.idle.back();
+  identity.idle.pop_back();
+  own.owner = client.self;
+  client.dedicated = client.upstream = &own;
+  keep_spare(identity);
+  return own;
+}
+
+void Worker::detach_dedicated(Client& client) {
+  Upstream* own = std::exchange(client.dedicated, nullptr);
+  if (client.upstream == own) client.upstream = nullptr;
+  if (own != nullptr) give_back(*own);
+}
+
+void Worker::give_back(Upstream& upstream) {
+  upstream.owner = ClientRef();
+  upstream.pause_reading(false);
+  auto& pool = upstream.identity()->idle;
+  if (upstream.tainted || !upstream.ready() || upstream.outstanding() != 0 ||
+      pool.size() >= kDedicatedIdleMax) {
+    return upstream.begin_close();
+  }
+  upstream.idle_since_ms = now_ms();
+  pool.push_back(&upstream);
+}
+
+void Worker::bury(Upstream& upstream) {
+  std::erase_if(dirty_upstreams_, [&](Upstream* each) { return each == &upstream; });
+  if (Identity* identity = upstream.identity()) {
+    std::erase(identity->idle, &upstream);
+    if (identity->reads == &upstream) identity->reads = nullptr;
+    if (identity->writes == &upstream) identity->writes = nullptr;
+  }
+  const auto found = upstreams_.find(&upstream);
+  if (found == upstreams_.end()) return;
+  graveyard_.push_back(std::move(found->second));
+  upstreams_.erase(found);
+}
+
+void Worker::on_upstream_ready(Upstream& upstream) {
+  if (&upstream == auth_) return release_acl_waiters();
+  if (upstream.role() == Role::kReads && upstream.identity()->idle.empty()) {
+    keep_spare(*upstream.identity());
+  }
+}
+
+void Worker::on_upstream_lost(Upstream& upstream) {
+  scripts_.doubt_all();
+  if (&upstream == auth_) release_acl_waiters();
+}
+
+// Redis does not take this user any more (DELUSER, another password after a restart): it has closed
+// the user's connections, and so do we. The default user has to log in now.
+void Worker::on_identity_refused(Identity& identity, bool needs_login) {
+  for_each_client([&](Client& each) {
+    if (each.identity != &identity) return;
+    if (needs_login) {
+      each.session.authenticated = false;
+    } else {
+      each.close_after_flush = true;
+      finish_soon(each);
+    }
+  });
+}
+
+// Who may log in has changed, perhaps: a new connection shows it. The client that changed it gets
+// its answer when that is known, so that what it does next meets the new rule.
+void Worker::check_default_user(Client& client) {
+  client.wait = Wait::kAnswer;
+  acl_waiters_.push_back(client.self);
+  for (auto& worker : process_.workers) {
+    if (worker.get() != this) worker->post([](Worker& each) { each.auth_->reconnect(); });
+  }
+  if (auth_->ready()) {
+    auth_->reconnect();
+  } else {
+    release_acl_waiters();
+  }
+}
+
+void Worker::release_acl_waiters() {
+  std::vector<ClientRef> waiters;
+  waiters.swap(acl_waiters_);
+  for (const ClientRef& ref : waiters) {
+    Client* waiter = client(ref);
+    if (waiter == nullptr) continue;
+    const std::string text = std::move(waiter->extra().deferred);
+    waiter->extra().deferred.clear();
+    if (reply_wanted(waiter->session)) reply(*waiter, text);
+    answered(*waiter);
+  }
+}
+
+void Worker::on_dedicated_lost(Upstream& upstream) {
+  scripts_.doubt_all();
+  Client* owner = client(upstream.owner);
+  if (owner == nullptr) return upstream.begin_close();
+  if (owner->opaque) {
+    upstream.begin_close();
+    owner->dedicated = nullptr;
+    return cut(*owner, CutReason::kUpstream);
+  }
+  if (owner->pinned() || owner->stream) {
+    // What it held in Redis is gone, and the client must know: as with a Redis that restarts.
+    upstream.fail_outstanding();
+    owner = client(upstream.owner);
+    if (owner == nullptr) return;
+    upstream.owner = ClientRef();
+    owner->dedicated = owner->upstream = nullptr;
+    owner->stream.reset();
+    owner->inflight = 0;
+    owner->close_after_flush = true;
+    if (!owner->dirty) {
+      owner->dirty = true;
+      dirty_clients_.push_back(owner->self.index);
+    }
+    metrics_.count_cut(CutReason::kUpstream);
+    return upstream.begin_close();
+  }
+  upstream.rebuild_after_loss();
+  if (upstream.closed()) return;
+  if (upstream.outstanding() == 0) return upstream.begin_close();
+  upstream.schedule_connect();
+}
+
+void Worker::set_default_user_open(bool open) {
+  const bool first = !std::exchange(default_user_known_, true);
+  if (first && !open) {
+    for_each_client([](Client& each) {
+      if (!each.identity->logged_in) each.session.authenticated = false;
+    });
+  }
+  if (default_user_open_ == open) return;
+  default_user_open_ = open;
+  // Those who have not logged in were let in, or kept out, by the old rule; Redis keeps connections
+  // that are in, and so do we.
+  if (!open) return;
+  for_each_client([this](Client& each) {
+    if (!each.identity->logged_in) each.session.authenticated = true;
+  });
+}
+
+// --- ending ------------------------------------------------------------------------------------
+
+void Worker::drain() {
+  if (draining_) return;
+  draining_ = true;
+  drain_deadline_ms_ = now_ms() + settings_->limits.drain_timeout_ms;
+  for (auto& listener : listeners_) {
+    uv_close(reinterpret_cast<uv_handle_t*>(listener->poll),
+             [](uv_handle_t* handle) { delete reinterpret_cast<uv_poll_t*>(handle); });
+    ::close(listener->fd);
+  }
+  listeners_.clear();
+  for_each_client([this](Client& each) {
+    // Requests that have come are answered; what a client is in the middle of cannot be.
+    if (!each.pinned() && !each.stream && each.wait == Wait::kNone && !each.closing) {
+      on_client_readable(each);
+    }
+    if (each.closing) return;
+    if (each.wait == Wait::kAnswer && each.dedicated != nullptr) {
+      return cut(each, CutReason::kDrain);
+    }
+    if (each.inflight == 0 && each.output_size() == 0) return cut(each, CutReason::kDrain);
+    each.close_after_flush = true;
+  });
+  finish_drain();
+}
+
+void Worker::finish_drain() {
+  if (drained_ || clients_ != 0) return;
+  for (auto& chunk : chunks_) {
+    for (size_t i = 0; i < kChunkClients; ++i) {
+      if (chunk[i].closing) return;  // its close callback comes here again
+    }
+  }
+  drained_ = true;
+  for (auto& identity : identities_) close_identity(*identity);
+  std::vector<Upstream*> all;
+  for (auto& [pointer, owned] : upstreams_) all.push_back(pointer);
+  for (Upstream* upstream : all) upstream->begin_close();
+  for (uv_handle_t* handle :
+       {reinterpret_cast<uv_handle_t*>(&tick_), reinterpret_cast<uv_handle_t*>(&retry_),
+        reinterpret_cast<uv_handle_t*>(&prepare_), reinterpret_cast<uv_handle_t*>(&wake_)}) {
+    uv_close(handle, nullptr);
+  }
+}
+
+}  // namespace azimuth

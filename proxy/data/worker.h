@@ -1,0 +1,246 @@
+// A worker: one thread, one loop, its listeners, its clients and its connections to Redis. Workers
+// share nothing on the data path; they and the control thread meet in mailboxes (post).
+//
+// A turn of the loop: sockets that are ready are read, requests go to upstream queues, replies go
+// straight to clients' sockets. Before the loop sleeps again (on_prepare) the upstream queues are
+// written, one write each, clients that may go on do, and what is left for clients is sent.
+//
+// Life of a request: on_client_readable -> process -> dispatch -> forward -> Upstream::send -> flush
+// Life of a reply:   Upstream::on_readable -> deliver -> flush_clients, on_replied
+#pragma once
+
+#include <uv.h>
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "conf/settings.h"
+#include "proxy/control/metrics.h"
+#include "proxy/control/slowlog.h"
+#include "proxy/data/client.h"
+#include "proxy/data/identity.h"
+#include "proxy/data/scripts.h"
+#include "proxy/data/socket.h"
+#include "proxy/data/upstream.h"
+#include "router/extra_commands.h"
+#include "router/route.h"
+#include "router/topology.h"
+
+namespace azimuth {
+
+class Worker;
+
+// What the workers of a process have in common. Set up before they run; then only the atomics move.
+struct Process {
+  std::vector<std::unique_ptr<Worker>> workers;
+  std::atomic<uint64_t> next_client_id{1};
+  std::atomic<int64_t> clients{0};
+  std::atomic<uint64_t> slowlog_ids{0};
+  // Runs on the control thread.
+  std::function<void(std::function<void()>)> post_to_control;
+  // AZIMUTH STATUS, INFO's section and the like; thread-safe.
+  std::function<std::string()> status_json;
+  std::function<std::string()> info_section;
+};
+
+struct ReceiveSpace {
+  BlockRef block;
+  char* data;
+  size_t size;
+};
+
+// A request as dispatch sees it. `block` is empty where the bytes do not stand in a receive block.
+struct Request {
+  const RequestFrame& frame;
+  std::string_view bytes;
+  const BlockRef& block;
+  bool more;  // the client has sent more behind it
+  std::span<const std::string_view> args() const { return {frame.args.data(), frame.stored}; }
+};
+
+enum class Step : uint8_t { kDone, kWait };  // kWait: the request stays where it is
+
+class Worker {
+ public:
+  Worker(Process& process, unsigned index, std::shared_ptr<const Settings> settings,
+         std::shared_ptr<const Topology> topology, SocketAddress redis_address);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // --- set-up and control (before run(), or from the control thread where it says so)
+  // Takes a listening socket; the worker closes it.
+  void add_listener(int fd, size_t settings_index);
+  // Runs the loop until drain() is done.
+  void run();
+  // Any thread: runs `task` on this worker's thread, in order.
+  void post(std::function<void(Worker&)> task);
+  void drain();  // on the worker's thread
+  void apply_settings(std::shared_ptr<const Settings> settings);
+  void set_topology(std::shared_ptr<const Topology> topology, SocketAddress redis_address);
+  void set_extra_commands(std::shared_ptr<const ExtraCommands> commands);
+  const WorkerMetrics& metrics() const { return metrics_; }
+
+  // --- for connections to Redis
+  uv_loop_t* loop() { return &loop_; }
+  WorkerMetrics& metrics() { return metrics_; }
+  const Settings& settings() const { return *settings_; }
+  const SocketAddress& redis_address() const { return redis_address_; }
+  uint64_t connect_timeout_ms() const;
+  uint64_t now_ms() const { return uv_now(&loop_); }
+  uint64_t random() { return random_(); }
+  ReceiveSpace receive_space();
+  void received(size_t bytes) { receive_used_ += bytes; }
+  Client* client(ClientRef ref);
+  void deliver(Client& client, const BlockRef& block, std::string_view bytes);
+  void flush_clients();
+  void mark_dirty(Upstream& upstream);
+  void resume_all(std::vector<ClientRef>& waiting);
+  void retry_in(uint64_t delay_ms);
+  void bury(Upstream& upstream);
+  void cut(Client& client, CutReason reason);
+  void on_replied(Upstream& upstream, const Entry& entry, char type, size_t bytes);
+  void on_collected(Upstream& upstream, const Entry& entry, const std::string& reply);
+  void on_canned(Upstream& upstream, const Entry& entry);
+  void on_upstream_ready(Upstream& upstream);
+  void on_upstream_lost(Upstream& upstream);
+  void on_dedicated_lost(Upstream& upstream);
+  void on_identity_refused(Identity& identity, bool needs_login);
+  void set_default_user_open(bool open);
+
+  // --- for the commands that azimuth answers (local_commands.cpp, client_commands.cpp)
+  Process& process() { return process_; }
+  ScriptCache& scripts() { return scripts_; }
+  Slowlog& slowlog() { return slowlog_; }
+  Upstream& auth_connection() { return *auth_; }
+  Identity& default_identity() { return *default_identity_; }
+  bool default_user_open() const { return default_user_open_; }
+  void reply(Client& client, std::string_view text);
+  void resume(Client& client);
+  // The reply that the client waited for (Wait::kAnswer) is written: on with its next request.
+  void answered(Client& client);
+  Client* find_client(uint64_t id);
+  void for_each_client(const std::function<void(Client&)>& visit);
+  Identity& identity(bool logged_in, std::string_view user, std::string_view secret,
+                     uint8_t protocol);
+  void adopt_identity(Client& client, Identity& identity);
+  Upstream& shared(Identity& identity, Role role);
+  Upstream& attach_dedicated(Client& client);
+  void detach_dedicated(Client& client);
+  // Queues a request of the client's (`bytes` may stand in `block`) on `upstream`.
+  void forward(Client& client, Upstream& upstream, Entry entry, const BlockRef& block,
+               std::string_view bytes);
+  void record_command(Client& client, const CommandRow* row, CommandRoute route);
+  SessionView view_of(const Client& client) const;
+  const Topology& topology() const { return *topology_; }
+  const ExtraCommands* extra_commands() const { return extra_commands_.get(); }
+  // The clients of all workers: `ask` runs on each worker's thread and appends what it finds;
+  // `done` runs here with all of it, if the client still exists.
+  using Ask = std::function<void(Worker&, std::string& out)>;
+  using Done = std::function<void(Client&, const std::string& all)>;
+  void ask_all(Client& client, Ask ask, Done done);
+
+ private:
+  struct Listener {
+    uv_poll_t* poll;
+    int fd;
+    size_t settings_index;
+    Worker* worker;
+  };
+
+  // client_io.cpp
+  void on_accept(Listener& listener);
+  void admit(int fd, const Listener& listener);
+  static void on_client_poll(uv_poll_t* handle, int status, int events);
+  void on_client_readable(Client& client);
+  void on_client_eof(Client& client);
+  const char* process_requests(Client& client, const BlockRef& block, const char* p,
+                               const char* end);
+  const char* finish_partial(Client& client, const BlockRef& block, const char* p, const char* end);
+  void keep_input(Client& client, const char* p, const char* end);
+  void scan_partial(Client& client);
+  void go_on(Client& client);
+  void begin_stream(Client& client);
+  void stream_readable(Client& client, const BlockRef& block, const char* p, const char* end);
+  void deliver_apart(Client& client, const BlockRef& block, std::string_view bytes);
+  void flush_client(Client& client);
+  void after_flush(Client& client);
+  void update_poll(Client& client);
+  void protocol_error(Client& client, std::string_view text);
+
+  // worker.cpp
+  void on_prepare();
+  void on_tick();
+  void on_mail();
+  void finish_drain();
+  uint32_t now_us();
+  void drained(Client& client);
+  void finish_soon(Client& client);
+  void check_default_user(Client& client);
+  void release_acl_waiters();
+  void give_back(Upstream& upstream);
+  void keep_spare(Identity& identity);
+  void close_identity(Identity& identity);
+  void check_clients(uint64_t now_ms);
+  void note_latency(Client& client, const Entry& entry);
+
+  Process& process_;
+  const unsigned index_;
+  std::shared_ptr<const Settings> settings_;
+  std::shared_ptr<const Topology> topology_;
+  std::shared_ptr<const ExtraCommands> extra_commands_;
+  SocketAddress redis_address_;
+  WorkerMetrics metrics_;
+  Slowlog slowlog_;
+  ScriptCache scripts_;
+  std::mt19937_64 random_;
+
+  uv_loop_t loop_;
+  uv_prepare_t prepare_;
+  uv_timer_t tick_;
+  uv_timer_t retry_;
+  uv_async_t wake_;
+  uint64_t retry_at_ms_ = 0;
+  std::mutex mail_mutex_;
+  std::vector<std::function<void(Worker&)>> mail_;
+
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  // Clients stand in chunks that never move; a free place remembers the next one.
+  static constexpr size_t kChunkClients = 64;
+  std::vector<std::unique_ptr<Client[]>> chunks_;
+  std::vector<uint32_t> free_clients_;
+  uint32_t clients_ = 0;
+
+  std::vector<std::unique_ptr<Identity>> identities_;
+  std::unordered_map<Upstream*, std::unique_ptr<Upstream>> upstreams_;
+  std::vector<std::unique_ptr<Upstream>> graveyard_;
+  Upstream* auth_ = nullptr;
+  Identity* default_identity_ = nullptr;
+  bool default_user_open_ = true;   // Redis's default user needs no password; assumed until known
+  bool default_user_known_ = false;
+  std::vector<ClientRef> acl_waiters_;
+
+  BlockRef receive_block_;
+  size_t receive_used_ = 0;
+  BlockRef span_block_;
+  std::vector<uint32_t> dirty_clients_;
+  std::vector<Upstream*> dirty_upstreams_;
+  std::vector<ClientRef> resuming_;
+  RequestFrame frame_;
+  uint32_t turn_us_ = 0;
+  bool turn_timed_ = false;
+  bool draining_ = false;
+  bool drained_ = false;
+  uint64_t drain_deadline_ms_ = 0;
+};
+
+}  // namespace azimuth

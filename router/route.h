@@ -1,0 +1,80 @@
+// Where a command goes: which member, on which of its connections, and why.
+//
+// The decision, first match wins:
+//
+//   the group is vacant                        nobody, vacant      (eventual reads: the local
+//   member) it has one member                          that one, only-node in MULTI, or watching
+//   the primary, in-transaction not a read that any replica may serve      the primary,
+//   primary-only or not-replica-safe consistency `strong`                       the primary,
+//   primary-only the local member is the primary            the primary, read-local the gate lets
+//   the local member answer      the local member, read-local else the primary, and the check of
+//   the gate that failed
+//
+// The gate is DESIGN's: (1) ready, (2) no write in flight, (3) the floor is applied there; a level
+// that promises less skips checks. A command that is unknown goes to the primary.
+//
+// Invariants: a write is never routed to anyone but the primary; with a vacant group no route but
+// that of an eventual read names a member; the channel depends on the command and the session only,
+// never on the topology. Pure.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "conf/consistency.h"
+#include "conf/position.h"
+#include "router/command_table.h"
+#include "router/topology.h"
+
+namespace azimuth {
+
+// The connections of a member. A command that CLIENT PAUSE WRITE would postpone stops its whole
+// connection (BLOCKED_POSTPONE), so those have one of their own, and reads pass.
+enum class Channel : std::uint8_t {
+  kReads,      // shared; nothing on it can be postponed
+  kWrites,     // shared; writes, what may replicate, and what we do not know
+  kDedicated,  // this client's alone, for as long as its state lasts
+};
+
+enum class Reason : std::uint8_t {
+  kOnlyNode,        // there is one member
+  kPrimaryOnly,     // the command, or the level, wants the primary
+  kReadLocal,       // the member next door may answer
+  kNotReady,        // gate 1: no replica next door, or it does not follow closely
+  kInTransaction,   // gate 2: MULTI or WATCH
+  kWriteInFlight,   // gate 2: a write of this session has no position yet
+  kBehindFloor,     // gate 3: the session has seen more than was applied there
+  kStaleBound,      // the staleness bound cannot be shown to hold there
+  kNotReplicaSafe,  // a read that would mislead on a replica (SCAN, OBJECT FREQ, TOUCH...)
+  kVacant,          // no primary: held
+};
+
+// What a decision needs to know of a session.
+struct SessionView {
+  bool in_multi = false;
+  bool watching = false;
+  bool write_in_flight = false;
+  Consistency consistency = Consistency::kCausal;
+  Position floor = {};
+};
+
+struct Route {
+  int member;  // index into Topology::members; -1: nobody, hold it
+  Channel channel;
+  Reason reason;
+
+  friend bool operator==(const Route&, const Route&) = default;
+};
+
+// `row` is null for a command that is not known; `blocks` is asks_to_block's answer.
+Route decide(const Topology& topology, const SessionView& session, const CommandRow* row,
+             bool blocks = false) noexcept;
+
+// The channel alone, which needs no topology.
+Channel channel_of(const SessionView& session, const CommandRow* row, bool blocks = false) noexcept;
+
+// "only-node", "in-transaction"...: as AZIMUTH ROUTE, /metrics and /status say them.
+std::string_view to_string(Reason reason) noexcept;
+std::string_view to_string(Channel channel) noexcept;
+
+}  // namespace azimuth

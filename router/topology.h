@@ -1,0 +1,54 @@
+// The group as one moment saw it: who its members are, and which of them takes writes.
+//
+// Invariants: a Topology is built by the control thread and never changed afterwards; workers share
+// it by pointer and drop it for the next one. `primary` and `local` are -1 or index `members`. The
+// epoch only grows from one snapshot to the next. Pure.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "conf/endpoint.h"
+#include "conf/position.h"
+
+namespace azimuth {
+
+// What the first check of the gate found out about a replica when the snapshot was made: it follows
+// this epoch's primary, its link is up, its first sync is over, it is nearly current.
+enum class Readiness : std::uint8_t { kNotReady, kReady };
+
+struct Member {
+  std::string id;
+  std::string zone;
+  std::string region;
+  Endpoint redis;
+  Readiness readiness = Readiness::kNotReady;  // as a replica; the primary needs none
+  Position applied = {};                       // what it is known to have applied, at least
+};
+
+struct Topology {
+  std::uint64_t epoch = 0;
+  std::vector<Member> members;
+  int primary = -1;  // -1: vacant, writes are held
+  int local = -1;    // the member of this very node; -1: a sidecar
+
+  bool vacant() const noexcept { return primary < 0; }
+};
+
+// One stock Redis, which this node stands in front of.
+inline Topology single_redis(std::string node_id, std::string zone, std::string region,
+                             Endpoint redis) {
+  Topology topology;
+  topology.members.push_back(Member{.id = std::move(node_id),
+                                    .zone = std::move(zone),
+                                    .region = std::move(region),
+                                    .redis = std::move(redis)});
+  topology.primary = 0;
+  topology.local = 0;
+  return topology;
+}
+
+}  // namespace azimuth

@@ -1,0 +1,64 @@
+#include "session/hello.h"
+
+#include "session/client_command.h"
+#include "session/reply_writer.h"
+#include "session/strict_integer.h"
+#include "session/words.h"
+
+namespace azimuth {
+
+HelloRequest parse_hello(std::span<const std::string_view> args) {
+  HelloRequest request;
+  std::size_t next = 1;
+  if (args.size() >= 2) {
+    const auto version = parse_integer(args[next++]);
+    if (!version) {
+      request.error = error_line("Protocol version is not an integer or out of range");
+      return request;
+    }
+    if (*version < 2 || *version > 3) {
+      request.error = error_line("-NOPROTO unsupported protocol version");
+      return request;
+    }
+    request.protocol = static_cast<int>(*version);
+  }
+  for (std::size_t j = next; j < args.size(); ++j) {
+    const std::size_t more = args.size() - 1 - j;
+    if (same_word(args[j], "auth") && more >= 2) {
+      request.steps.push_back({HelloStep::Kind::kAuth, args[j + 1], args[j + 2], {}});
+      j += 2;
+    } else if (same_word(args[j], "setname") && more >= 1) {
+      if (!valid_client_name(args[j + 1])) {
+        request.error = kClientNameErrorReply;
+        return request;
+      }
+      request.steps.push_back({HelloStep::Kind::kSetName, {}, {}, args[j + 1]});
+      ++j;
+    } else {
+      request.error =
+          error_line("Syntax error in HELLO option '" + std::string(until_nul(args[j])) + "'");
+      return request;
+    }
+  }
+  return request;
+}
+
+void write_hello_reply(std::string& out, int protocol, const HelloFacts& facts) {
+  append_map(out, protocol, 7);
+  append_bulk(out, "server");
+  append_bulk(out, facts.server);
+  append_bulk(out, "version");
+  append_bulk(out, facts.version);
+  append_bulk(out, "proto");
+  append_integer(out, protocol);
+  append_bulk(out, "id");
+  append_integer(out, static_cast<std::int64_t>(facts.id));
+  append_bulk(out, "mode");
+  append_bulk(out, facts.mode);
+  append_bulk(out, "role");
+  append_bulk(out, facts.role);
+  append_bulk(out, "modules");
+  out += facts.modules;
+}
+
+}  // namespace azimuth

@@ -1,0 +1,184 @@
+#include "session/tracking.h"
+
+#include <algorithm>
+#include <array>
+
+#include "session/reply_writer.h"
+#include "session/strict_integer.h"
+#include "session/words.h"
+
+namespace azimuth {
+namespace {
+
+Error refused(std::string_view text) {
+  return make_error(ErrorCode::kInvalid, Fault::kClient, error_line(std::string(text)));
+}
+
+Error syntax_error() {
+  return make_error(ErrorCode::kInvalid, Fault::kClient, std::string(kSyntaxErrorReply));
+}
+
+// One begins with the other.
+bool overlap(std::string_view a, std::string_view b) {
+  const std::size_t n = std::min(a.size(), b.size());
+  return a.substr(0, n) == b.substr(0, n);
+}
+
+Result<TrackingRequest> parse_options(std::span<const std::string_view> args,
+                                      const ClientExists& client_exists) {
+  TrackingRequest request;
+  for (std::size_t j = 3; j < args.size(); ++j) {
+    const bool more = j + 1 < args.size();
+    if (same_word(args[j], "redirect") && more) {
+      ++j;
+      if (request.redirect != 0) {
+        return refused("A client can only redirect to a single other client");
+      }
+      const auto id = parse_integer(args[j]);
+      if (!id) {
+        return make_error(ErrorCode::kInvalid, Fault::kClient, std::string(kNotAnIntegerReply));
+      }
+      if (*id <= 0 || !client_exists(*id)) {
+        return refused("The client ID you want redirect to does not exist");
+      }
+      request.redirect = static_cast<std::uint64_t>(*id);
+    } else if (same_word(args[j], "bcast")) {
+      request.bcast = true;
+    } else if (same_word(args[j], "optin")) {
+      request.optin = true;
+    } else if (same_word(args[j], "optout")) {
+      request.optout = true;
+    } else if (same_word(args[j], "noloop")) {
+      request.noloop = true;
+    } else if (same_word(args[j], "prefix") && more) {
+      request.prefixes.emplace_back(args[++j]);
+    } else {
+      return syntax_error();
+    }
+  }
+  return request;
+}
+
+// The first of a prefix's collisions, as Redis looks for them; empty: none.
+std::string find_collision(const TrackingRequest& request, const TrackingState& current) {
+  const auto& given = request.prefixes;
+  for (std::size_t i = 0; i < given.size(); ++i) {
+    const std::string head = "Prefix '" + std::string(until_nul(given[i])) + "' overlaps with ";
+    const std::string tail = "'. Prefixes for a single client must not overlap.";
+    for (const std::string& held : current.prefixes) {
+      if (overlap(held, given[i])) {
+        return head + "an existing prefix '" + std::string(until_nul(held)) + tail;
+      }
+    }
+    for (std::size_t j = i + 1; j < given.size(); ++j) {
+      if (overlap(given[i], given[j])) {
+        return head + "another provided prefix '" + std::string(until_nul(given[j])) + tail;
+      }
+    }
+  }
+  return {};
+}
+
+// Does what is asked fit together, and to what the client is? Empty: yes.
+std::string find_conflict(const TrackingRequest& request, const TrackingState& current) {
+  if (!request.bcast && !request.prefixes.empty()) {
+    return "PREFIX option requires BCAST mode to be enabled";
+  }
+  if (current.on && current.bcast != request.bcast) {
+    return "You can't switch BCAST mode on/off before disabling tracking for this client, and then "
+           "re-enabling it with a different mode.";
+  }
+  if (request.bcast && (request.optin || request.optout)) {
+    return "OPTIN and OPTOUT are not compatible with BCAST";
+  }
+  if (request.optin && request.optout) {
+    return "You can't specify both OPTIN mode and OPTOUT mode";
+  }
+  if ((request.optin && current.optout) || (request.optout && current.optin)) {
+    return "You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then "
+           "re-enabling it with a different mode.";
+  }
+  return request.bcast ? find_collision(request, current) : std::string();
+}
+
+}  // namespace
+
+Result<TrackingRequest> parse_client_tracking(std::span<const std::string_view> args,
+                                              const TrackingState& current,
+                                              const ClientExists& client_exists) {
+  if (args.size() < 3) return syntax_error();
+  auto parsed = parse_options(args, client_exists);
+  if (!parsed) return parsed;
+  if (same_word(args[2], "on")) {
+    const std::string conflict = find_conflict(*parsed, current);
+    if (!conflict.empty()) return refused(conflict);
+    parsed->on = true;
+    return parsed;
+  }
+  // OFF takes options, too, and ignores them.
+  if (same_word(args[2], "off")) return TrackingRequest{};
+  return syntax_error();
+}
+
+void apply_tracking(TrackingState& state, const TrackingRequest& request) {
+  if (!request.on) {
+    state = TrackingState{};
+    return;
+  }
+  state.on = true;
+  state.bcast = request.bcast;
+  state.optin = request.optin;
+  state.optout = request.optout;
+  state.noloop = request.noloop;
+  state.broken_redirect = false;
+  state.redirect = request.redirect;
+  if (!request.bcast) return;
+  if (request.prefixes.empty()) state.prefixes.emplace();
+  state.prefixes.insert(request.prefixes.begin(), request.prefixes.end());
+}
+
+Outcome check_client_caching(std::span<const std::string_view> args, const TrackingState& state) {
+  if (!state.on) {
+    return refused(
+        "CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or "
+        "OPTOUT mode enabled");
+  }
+  const std::string_view answer = args.size() > 2 ? args[2] : std::string_view();
+  if (same_word(answer, "yes")) {
+    if (state.optin) return Done{};
+    return refused("CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.");
+  }
+  if (same_word(answer, "no")) {
+    if (state.optout) return Done{};
+    return refused("CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.");
+  }
+  return syntax_error();
+}
+
+std::int64_t tracking_redirect(const TrackingState& state) {
+  return state.on ? static_cast<std::int64_t>(state.redirect) : -1;
+}
+
+void append_tracking_info(std::string& out, int protocol, const TrackingState& state) {
+  std::array<std::string_view, 7> flags;
+  std::size_t n = 0;
+  flags[n++] = state.on ? "on" : "off";
+  if (state.bcast) flags[n++] = "bcast";
+  if (state.optin) flags[n++] = "optin";
+  if (state.optin && state.caching) flags[n++] = "caching-yes";
+  if (state.optout) flags[n++] = "optout";
+  if (state.optout && state.caching) flags[n++] = "caching-no";
+  if (state.noloop) flags[n++] = "noloop";
+  if (state.broken_redirect) flags[n++] = "broken_redirect";
+  append_map(out, protocol, 3);
+  append_bulk(out, "flags");
+  append_set(out, protocol, n);
+  for (std::size_t i = 0; i < n; ++i) append_bulk(out, flags[i]);
+  append_bulk(out, "redirect");
+  append_integer(out, tracking_redirect(state));
+  append_bulk(out, "prefixes");
+  append_array(out, state.prefixes.size());
+  for (const std::string& prefix : state.prefixes) append_bulk(out, prefix);
+}
+
+}  // namespace azimuth

@@ -1,0 +1,3 @@
+#!/bin/sh
+# Where azimuth spends its time under one named load: tests/bench/profile.sh LOAD [--callgrind] ...
+exec /usr/bin/python3 -B "$(dirname "$0")/hot.py" "$@"

@@ -1,0 +1,463 @@
+"""The stage of the end-to-end tests: real redis-servers, azimuth in front of them, and a runner.
+
+A test is a function marked @test that takes a Stage. `--azimuth direct` leaves azimuth out: the
+same test then talks to redis-server itself, which proves the test before it judges azimuth.
+
+Everything started here is on loopback, dies with the test program even when that is killed
+(PR_SET_PDEATHSIG: start processes from the main thread), and lives in one temporary directory
+that is removed at the end. A sanitizer's report in azimuth's log fails the test that caused it.
+"""
+import argparse
+import atexit
+import ctypes
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+from resp import Client, Closed
+
+SKIP = 77
+LIBC = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG = 1
+SANITIZER = re.compile(rb"ERROR: AddressSanitizer|ERROR: LeakSanitizer|WARNING: ThreadSanitizer|"
+                       rb"runtime error:|SUMMARY: UndefinedBehaviorSanitizer")
+
+_live = []       # processes to kill at exit, newest last
+_directory = None
+
+
+def directory():
+    global _directory
+    if _directory is None:
+        _directory = tempfile.mkdtemp(prefix="azimuth-e2e-")
+    return _directory
+
+
+def _clean_up():
+    for process in reversed(_live):
+        if process.poll() is None:
+            try:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+                process.wait(10)
+            except OSError:
+                pass
+    if _directory:
+        shutil.rmtree(_directory, ignore_errors=True)
+
+
+atexit.register(_clean_up)
+
+
+def wait_until(condition, seconds=20.0, what="condition"):
+    """Waits for condition() to be true and returns its value; fails after the deadline."""
+    deadline = time.monotonic() + seconds
+    pause = 0.001
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+
+
+def free_port():
+    """A port that nobody listens on now, outside the kernel's own range for outgoing ones."""
+    pick = random.Random(os.urandom(8))
+    while True:
+        port = pick.randrange(12000, 32000)
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
+def spawn(argv, log, **options):
+    def child():
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=log, preexec_fn=child,
+                               **options)
+    _live.append(process)
+    return process
+
+
+def memory_kib(pid, field):
+    """A line of /proc/PID/status in KiB: VmRSS, VmHWM."""
+    with open(f"/proc/{pid}/status") as status:
+        for line in status:
+            if line.startswith(field + ":"):
+                return int(line.split()[1])
+    raise AssertionError(f"no {field} for {pid}")
+
+
+def reset_peak_memory(pid):
+    """VmHWM starts again from now."""
+    with open(f"/proc/{pid}/clear_refs", "w") as refs:
+        refs.write("5")
+
+
+def cpu_seconds(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class RedisServer:
+    """A redis-server of our own; keeps its port and directory over restarts."""
+
+    def __init__(self, *options, host="127.0.0.1", unix=False, start=True):
+        self.options = list(options)
+        self.host = host
+        self.dir = tempfile.mkdtemp(prefix="redis-", dir=directory())
+        self.unix = os.path.join(self.dir, "redis.sock") if unix else None
+        self.port = free_port()
+        self.process = None
+        if start:
+            self.start()
+
+    @property
+    def address(self):
+        return self.unix or (self.host, self.port)
+
+    @property
+    def endpoint(self):
+        """The address as azimuth's settings spell it."""
+        if self.unix:
+            return f"unix:{self.unix}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def argv(self):
+        argv = ["redis-server", "--bind", self.host, "--save", "", "--dir", self.dir,
+                "--daemonize", "no", "--port", "0" if self.unix else str(self.port)]
+        if self.unix:
+            argv += ["--unixsocket", self.unix]
+        return argv + self.options
+
+    def start(self, wait=True, retries=20):
+        for _ in range(retries):
+            with open(os.path.join(self.dir, "log"), "ab") as log:
+                self.process = spawn(self.argv(), log, stdout=log)
+            if not wait or self._wait_ready():
+                return self
+            if self.log().count(b"Address already in use"):  # taken since free_port()
+                self.port = free_port()
+                continue
+            break
+        raise AssertionError("redis-server does not start:\n" +
+                             self.log().decode("latin-1")[-2000:])
+
+    def _wait_ready(self):
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                return False
+            try:
+                with Client(self.address, 5) as client:
+                    if not str(client.cmd("PING")).startswith("LOADING"):
+                        return True
+            except (OSError, Closed):
+                pass
+            time.sleep(0.005)
+        return False
+
+    def restart(self):
+        """Same port, same directory. Retries while the kernel still holds the port."""
+        deadline = time.monotonic() + 20
+        while True:
+            with open(os.path.join(self.dir, "log"), "ab") as log:
+                self.process = spawn(self.argv(), log, stdout=log)
+            if self._wait_ready():
+                return self
+            assert time.monotonic() < deadline, "redis-server does not come back"
+
+    def kill(self, sig=signal.SIGKILL):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(sig)
+            self.process.wait(20)
+
+    stop = kill
+
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def log(self):
+        with open(os.path.join(self.dir, "log"), "rb") as log:
+            return log.read()
+
+    def connect(self, **options):
+        return Client(self.address, **options)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+
+class Azimuth:
+    """`azimuth run` in front of a RedisServer; with binary "direct", that redis-server itself."""
+
+    def __init__(self, binary, redis, workers=1, settings=(), listen=None, admin=False,
+                 config=None, extra=()):
+        self.binary = binary
+        self.direct = binary == "direct"
+        self.redis = redis
+        self.dir = tempfile.mkdtemp(prefix="azimuth-", dir=directory())
+        self.process = None
+        self.admin_port = None
+        self.node = None
+        if self.direct:
+            self._address = redis.address
+            return
+        for attempt in range(20):
+            if self._start(workers, list(settings), listen, admin, config, extra):
+                return
+        raise AssertionError("azimuth does not start:\n" + self.log().decode("latin-1")[-3000:])
+
+    def _start(self, workers, settings, listen, admin, config, extra):
+        self._reserved = None
+        if listen is None:
+            port = free_port()
+            # Held by a socket that never listens: azimuth's SO_REUSEPORT may share it, others not.
+            self._reserved = socket.socket()
+            self._reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            try:
+                self._reserved.bind(("127.0.0.1", port))
+            except OSError:
+                self._reserved.close()
+                return False
+            listen, self._address = f"127.0.0.1:{port}", ("127.0.0.1", port)
+        elif listen.startswith("unix:"):
+            self._address = listen[5:]
+        else:
+            host, port = listen.rsplit(":", 1)
+            self._address = (host.strip("[]"), int(port))
+        argv = [self.binary, "run"]
+        if config:
+            argv += ["--config", config]
+        else:
+            argv += ["--listen", listen, "--redis", self.redis.endpoint]
+            if workers:
+                argv += ["--workers", str(workers)]
+        if admin:
+            self.admin_port = free_port()
+            settings = settings + [f'admin.address="127.0.0.1:{self.admin_port}"']
+        for setting in settings:
+            argv += ["--set", setting]
+        argv += list(extra)
+        self.argv = argv
+        with open(os.path.join(self.dir, "log"), "ab") as log:
+            self.process = spawn(argv, log, stdout=subprocess.PIPE, bufsize=0)
+        return self._wait_ready()
+
+    def _wait_ready(self):
+        self._lines, done = [], threading.Event()
+
+        def pump(stream):
+            for line in stream:
+                self._lines.append(line)
+                if line.startswith(b"azimuth ready"):
+                    self.ready_line = line.decode().strip()
+                    done.set()
+            done.set()
+
+        threading.Thread(target=pump, args=(self.process.stdout,), daemon=True).start()
+        done.wait(30)
+        return any(line.startswith(b"azimuth ready") for line in self._lines)
+
+    @property
+    def address(self):
+        return self._address
+
+    @property
+    def pid(self):
+        return (self.redis if self.direct else self).process.pid
+
+    def connect(self, **options):
+        return Client(self.address, **options)
+
+    def log(self):
+        try:
+            with open(os.path.join(self.dir, "log"), "rb") as log:
+                return log.read()
+        except FileNotFoundError:
+            return b""
+
+    def sanitized(self):
+        return is_sanitized(self.binary)
+
+    def stop(self, seconds=40):
+        """SIGTERM: azimuth must drain, exit 0 and have nothing to complain about."""
+        if self.direct or self.process is None:
+            return
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"azimuth ignores SIGTERM for {seconds} s") from None
+        finally:
+            self._release()
+        self.check(code)
+
+    def kill(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait(20)
+        self._release()
+
+    def _release(self):
+        if getattr(self, "_reserved", None):
+            self._reserved.close()
+
+    def check(self, code=0):
+        log = self.log()
+        tail = log.decode("latin-1")[-6000:]
+        assert not SANITIZER.search(log), f"sanitizer report:\n{tail}"
+        assert code == 0, f"azimuth exited with {code}:\n{tail}"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.stop()
+            return
+        self.kill()
+        log = self.log().decode("latin-1")
+        if log and not self.direct:
+            print("--- the end of azimuth's log:\n" + log[-3000:], flush=True)
+
+
+def is_sanitized(binary):
+    """Whether the binary is a sanitizer build: slower, and its memory says nothing."""
+    if binary == "direct":
+        return False
+    with open(binary, "rb") as file:
+        data = file.read()
+    return b"__asan_init" in data or b"__tsan_init" in data
+
+
+class Stage:
+    """What a test gets: the options, a seeded random source, and makers of servers."""
+
+    def __init__(self, options):
+        self.options = options
+        self.binary = options.azimuth
+        self.direct = options.azimuth == "direct"
+        self.slow = is_sanitized(options.azimuth)
+        self.seed = options.seed
+        self.random = random.Random(options.seed)
+        self._open = []
+
+    def redis(self, *options, **named):
+        return self._keep(RedisServer(*options, **named))
+
+    def azimuth(self, redis, **named):
+        named.setdefault("workers", self.options.workers or 1)
+        return self._keep(Azimuth(self.binary, redis, **named))
+
+    def _keep(self, server):
+        self._open.append(server)
+        return server
+
+    def close(self, failed):
+        """Stops what the test started, newest first; checks azimuth's exit unless it failed."""
+        trouble = None
+        for server in reversed(self._open):
+            try:
+                if isinstance(server, Azimuth):
+                    server.__exit__(AssertionError if failed or trouble else None, None, None)
+                else:
+                    server.kill()
+            except AssertionError as error:
+                trouble = trouble or error
+        self._open = []
+        if trouble:
+            raise trouble
+
+
+_tests = []
+
+
+def test(function):
+    _tests.append(function)
+    return function
+
+
+def only_azimuth(function):
+    """A test of what plain Redis does not do: left out with --azimuth direct."""
+    function.only_azimuth = True
+    return test(function)
+
+
+def parse_options(description, add=None):
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--azimuth", required=True, help="path of the binary, or 'direct'")
+    parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--only", default="", help="run tests whose name holds this")
+    if add:
+        add(parser)
+    options = parser.parse_args()
+    if options.seed is None:
+        options.seed = int.from_bytes(os.urandom(4), "big")
+    return options
+
+
+def run(description, add=None):
+    """Runs all tests of the calling program and exits with ctest's code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    options = parse_options(description, add)
+    program = os.path.basename(sys.argv[0])
+    print(f"{program}: azimuth={options.azimuth} seed={options.seed}", flush=True)
+    passed, failed = 0, []
+    for function in _tests:
+        name = function.__name__
+        if options.only not in name:
+            continue
+        if options.azimuth == "direct" and getattr(function, "only_azimuth", False):
+            print(f"leave  {name} (nothing to see on redis-server itself)", flush=True)
+            continue
+        start = time.monotonic()
+        stage, trouble = Stage(options), None
+        try:
+            function(stage)
+        except Exception:  # a test that fails must not stop the others
+            trouble = traceback.format_exc()
+        try:
+            stage.close(trouble is not None)
+        except AssertionError:
+            trouble = trouble or traceback.format_exc()
+        took = time.monotonic() - start
+        if trouble:
+            failed.append(name)
+            print(f"FAIL   {name} ({took:.2f} s)\n{trouble}"
+                  f"again: {program} --azimuth {options.azimuth} --seed {options.seed} "
+                  f"--only {name}", flush=True)
+        else:
+            passed += 1
+            print(f"ok     {name} ({took:.2f} s)", flush=True)
+    if failed:
+        print("failed: " + " ".join(failed))
+    print(f"{passed} passed, {len(failed)} failed", flush=True)
+    sys.exit(1 if failed else 0)

@@ -1,0 +1,100 @@
+#!/usr/bin/python3
+"""The files under examples/ are right: settings pass `azimuth check`, YAML and unit files say what they must."""
+
+import argparse
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import yaml
+
+EXAMPLES = pathlib.Path(__file__).resolve().parent.parent.parent / "examples"
+
+passed = failed = 0
+
+
+def check(condition, what, detail=""):
+    global passed, failed
+    if condition:
+        passed += 1
+        print(f"ok: {what}", flush=True)
+    else:
+        failed += 1
+        print(f"FAILED: {what} {detail}", flush=True)
+
+
+def check_settings(azimuth, text, name):
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(text)
+        file.flush()
+        result = subprocess.run([azimuth, "check", "--config", file.name], capture_output=True, text=True,
+                                timeout=60)
+    check(result.returncode == 0, f"azimuth check accepts {name}", result.stdout + result.stderr)
+
+
+def check_pod(azimuth):
+    documents = list(yaml.safe_load_all((EXAMPLES / "sidecar/pod.yaml").read_text()))
+    settings = next(d for d in documents if d["kind"] == "ConfigMap")["data"]["azimuth.toml"]
+    check_settings(azimuth, settings, "the settings in sidecar/pod.yaml")
+    spec = next(d for d in documents if d["kind"] == "Pod")["spec"]
+    sidecar = next(c for c in spec["initContainers"] if c["name"] == "azimuth")
+    check(sidecar.get("restartPolicy") == "Always", "the sidecar is a native one")
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        port = sidecar[probe]["httpGet"]["port"]
+        check(any(p["name"] == port for p in sidecar["ports"]), f"the {probe} asks a port that is there")
+    admin = int(re.search(r'\[admin\]\s+address = ".*:(\d+)"', settings)[1])
+    check(any(p["containerPort"] == admin for p in sidecar["ports"]), "the probes' port is the admin listener's")
+    drain_s = int(re.search(r"drain_timeout_ms = (\d+)", settings)[1]) / 1000
+    hook_s = int(sidecar["lifecycle"]["preStop"]["exec"]["command"][1])
+    check(hook_s + drain_s < spec["terminationGracePeriodSeconds"], "the hook and the drain fit in the grace period")
+    check("requests" in sidecar["resources"] and "limits" in sidecar["resources"], "the sidecar states resources")
+
+
+def check_compose():
+    services = yaml.safe_load((EXAMPLES / "docker/compose.yaml").read_text())["services"]
+    check(services["redis"]["image"] == "redis:7.0", "compose uses the official Redis image")
+    check("ports" not in services["redis"], "compose publishes azimuth's port and not Redis's")
+    build = services["azimuth"]["build"]
+    context = (EXAMPLES / "docker" / build["context"]).resolve()
+    check((context / build["dockerfile"]).is_file(), "compose builds a Dockerfile that exists")
+    for copied in re.findall(r"^COPY (?:--chmod=\d+ )?(\S+) ", (context / build["dockerfile"]).read_text(), re.M):
+        if not copied.startswith("--from"):
+            check((context / copied).exists(), f"the Dockerfile copies what exists: {copied}")
+
+
+def check_unit():
+    unit = EXAMPLES / "systemd/azimuth.service"
+    if not shutil.which("systemd-analyze"):
+        print("not checked: systemd-analyze is not installed")
+        return
+    result = subprocess.run(["systemd-analyze", "security", "--offline=yes", str(unit)], capture_output=True,
+                            text=True, timeout=60)
+    level = re.search(r"Overall exposure level for \S+: ([\d.]+)", result.stdout)
+    check(level and float(level[1]) <= 2.0, "the unit is hardened (exposure at most 2.0 of 10)",
+          level[1] if level else result.stderr)
+    result = subprocess.run(["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True,
+                            timeout=60)
+    # That azimuth and its user are not installed on this machine is no fault of the unit.
+    faults = [line for line in result.stderr.splitlines()
+              if "azimuth.service" in line and "not executable" not in line and "No such file" not in line]
+    check(not faults, "systemd understands every line of the unit", "\n".join(faults))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--azimuth", required=True, help="path of the binary")
+    azimuth = parser.parse_args().azimuth
+    for path in sorted(EXAMPLES.rglob("*.toml")):
+        check_settings(azimuth, path.read_text(), str(path.relative_to(EXAMPLES)))
+    check_pod(azimuth)
+    check_compose()
+    check_unit()
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

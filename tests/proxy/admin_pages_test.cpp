@@ -1,0 +1,290 @@
+// Counters, the slow log, and the documents made of them.
+#include <catch2/catch.hpp>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
+
+#include "proxy/control/admin_server.h"
+#include "proxy/control/metrics_text.h"
+#include "proxy/control/slowlog.h"
+#include "proxy/control/status.h"
+#include "proxy/control/status_page.h"
+
+using namespace azimuth;
+
+namespace {
+
+struct Node {
+  std::unique_ptr<WorkerMetrics> first = std::make_unique<WorkerMetrics>();
+  std::unique_ptr<WorkerMetrics> second = std::make_unique<WorkerMetrics>();
+  std::vector<const WorkerMetrics*> workers{first.get(), second.get()};
+  NodeStatus status;
+
+  Node() {
+    status.id = "a1";
+    status.zone = "z1";
+    status.region = "r1";
+    status.version = "0.1.0";
+    status.role = "primary";
+    status.epoch = 7;
+    status.primary = "a1";
+    status.ready = true;
+    status.workers = 2;
+    status.listen = {"127.0.0.1:6380"};
+    status.redis = RedisFacts{};
+    status.redis->address = "127.0.0.1:6379";
+    status.redis->status = "up";
+    status.members.push_back({"a1", "z1", "r1", "primary", true, true, {7, 1234}, 0});
+  }
+};
+
+// name{label="value",...} number
+bool is_sample(std::string_view line) {
+  const auto skip_name = [&line] {
+    size_t n = 0;
+    while (n < line.size() && (std::islower(line[n]) != 0 || line[n] == '_')) ++n;
+    line.remove_prefix(n);
+    return n > 0;
+  };
+  if (!skip_name()) return false;
+  if (line.starts_with('{')) {
+    do {
+      line.remove_prefix(1);
+      if (!skip_name() || !line.starts_with("=\"")) return false;
+      line.remove_prefix(2);
+      while (!line.empty() && line[0] != '"') {
+        line.remove_prefix(std::min<size_t>(line.size(), line[0] == '\\' ? 2 : 1));
+      }
+      if (line.empty()) return false;
+      line.remove_prefix(1);
+    } while (line.starts_with(','));
+    if (!line.starts_with('}')) return false;
+    line.remove_prefix(1);
+  }
+  if (!line.starts_with(' ')) return false;
+  line.remove_prefix(1);
+  return !line.empty() && line.find_first_not_of("-+.e0123456789") == std::string_view::npos;
+}
+
+std::map<std::string, std::string> samples_of(const std::string& text) {
+  std::map<std::string, std::string> samples;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with('#')) continue;
+    const size_t space = line.rfind(' ');
+    samples[line.substr(0, space)] = line.substr(space + 1);
+  }
+  return samples;
+}
+
+}  // namespace
+
+TEST_CASE("histogram buckets end at powers of two") {
+  CHECK(Histogram::bucket_of(0) == 0);
+  CHECK(Histogram::bucket_of(1) == 0);
+  CHECK(Histogram::bucket_of(2) == 1);
+  CHECK(Histogram::bucket_of(3) == 2);
+  CHECK(Histogram::bucket_of(4) == 2);
+  CHECK(Histogram::bucket_of(5) == 3);
+  CHECK(Histogram::bucket_of(uint64_t{1} << 26) == 26);
+  CHECK(Histogram::bucket_of((uint64_t{1} << 26) + 1) == 27);
+  CHECK(Histogram::bucket_of(~uint64_t{0}) == 27);
+  for (uint64_t us = 1; us < 5000; ++us) {
+    const size_t bucket = Histogram::bucket_of(us);
+    REQUIRE(us <= Histogram::upper_us(bucket));
+    REQUIRE((bucket == 0 || us > Histogram::upper_us(bucket - 1)));
+  }
+}
+
+TEST_CASE("quantiles name the bucket that holds them") {
+  std::array<uint64_t, Histogram::kBuckets> buckets{};
+  CHECK(quantile_us(buckets, 0.5) == 0);
+  buckets[3] = 90;
+  buckets[10] = 10;
+  CHECK(quantile_us(buckets, 0.5) == 8);
+  CHECK(quantile_us(buckets, 0.9) == 8);
+  CHECK(quantile_us(buckets, 0.99) == 1024);
+}
+
+TEST_CASE("counts of all workers add up, unknown commands share a row") {
+  Node node;
+  const auto get = static_cast<size_t>(CommandId::kGet);
+  node.first->count_command(get, CommandRoute::kReads, 3);
+  node.second->count_command(get, CommandRoute::kReads);
+  node.second->count_command(1u << 20, CommandRoute::kWrites, 2);
+  node.first->count_error(ErrorKind::kUncertain);
+  node.second->count_cut(CutReason::kIdle);
+  node.first->connections_current.add(5);
+  node.first->connections_current.add(-2);
+  node.second->connections_current.set(4);
+  const auto samples = samples_of(prometheus_text(node.status, node.workers));
+  CHECK(samples.at("azimuth_commands_total{command=\"get\",route=\"reads\"}") == "4");
+  CHECK(samples.at("azimuth_commands_total{command=\"(other)\",route=\"writes\"}") == "2");
+  CHECK(samples.at("azimuth_errors_total{kind=\"uncertain\"}") == "1");
+  CHECK(samples.at("azimuth_client_connections_ended_total{reason=\"idle\"}") == "1");
+  CHECK(samples.at("azimuth_client_connections") == "7");
+  CHECK(samples.count("azimuth_commands_total{command=\"set\",route=\"writes\"}") == 0);
+}
+
+TEST_CASE("the Prometheus text is well formed, every family once, histograms cumulative") {
+  Node node;
+  node.status.zone = "a \"quoted\"\\zone\nwith a newline";
+  node.first->read_latency.record(3, 10);
+  node.first->read_latency.record(1000);
+  node.second->read_latency.record(100'000'000);
+  const std::string text = prometheus_text(node.status, node.workers);
+  std::set<std::string> families;
+  std::string family;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    CAPTURE(line);
+    if (line.starts_with("# ")) {
+      std::istringstream words(line.substr(2));
+      std::string kind, name, rest;
+      REQUIRE(words >> kind >> name >> rest);
+      if (kind == "HELP") {
+        family = name;
+        CHECK(families.insert(family).second);
+      } else {
+        CHECK(kind == "TYPE");
+        CHECK((rest == "counter" || rest == "gauge" || rest == "histogram"));
+      }
+      CHECK(name == family);
+    } else {
+      REQUIRE(is_sample(line));
+      CHECK(line.starts_with(family));
+    }
+  }
+  CHECK(text.ends_with('\n'));
+  const auto samples = samples_of(text);
+  const std::string name = "azimuth_command_duration_seconds";
+  CHECK(samples.at(name + "_bucket{route=\"reads\",le=\"2e-06\"}") == "0");
+  CHECK(samples.at(name + "_bucket{route=\"reads\",le=\"4e-06\"}") == "10");
+  CHECK(samples.at(name + "_bucket{route=\"reads\",le=\"0.001024\"}") == "11");
+  CHECK(samples.at(name + "_bucket{route=\"reads\",le=\"67.108864\"}") == "11");
+  CHECK(samples.at(name + "_bucket{route=\"reads\",le=\"+Inf\"}") == "12");
+  CHECK(samples.at(name + "_count{route=\"reads\"}") == "12");
+  CHECK(samples.at(name + "_sum{route=\"reads\"}") == "100.00103");
+}
+
+TEST_CASE("/status says what DESIGN promises") {
+  Node node;
+  node.first->count_read(Reason::kOnlyNode);
+  auto status = nlohmann::json::parse(status_json(node.status, node.workers));
+  CHECK(status["node"] == "a1");
+  CHECK(status["zone"] == "z1");
+  CHECK(status["region"] == "r1");
+  CHECK(status["role"] == "primary");
+  CHECK(status["epoch"] == 7);
+  CHECK(status["primary"] == "a1");
+  CHECK(status["isolated"] == false);
+  CHECK(status["ready"] == true);
+  CHECK(status["members"][0]["id"] == "a1");
+  CHECK(status["members"][0]["alive"] == true);
+  CHECK(status["members"][0]["position"]["offset"] == 1234);
+  CHECK(status["members"][0]["lag"] == 0);
+  CHECK(status["counters"]["reads"]["only-node"] == 1);
+  CHECK(status["redis"]["status"] == "up");
+
+  node.status.primary.reset();
+  node.status.redis.reset();
+  node.status.ready = false;
+  node.status.not_ready_reason = "bad bytes \xff\xfe";
+  status = nlohmann::json::parse(status_json(node.status, node.workers));
+  CHECK(status["primary"].is_null());
+  CHECK(status["redis"].is_null());
+  CHECK(status["not_ready_reason"].get<std::string>().starts_with("bad bytes"));
+}
+
+TEST_CASE("the status page loads nothing and quotes everything") {
+  Node node;
+  node.status.id = "<script>alert(1)</script>";
+  node.status.redis->reason = "a & \"b\"";
+  const std::string page = status_page(node.status, node.workers);
+  CHECK(page.find("<script") == std::string::npos);
+  CHECK(page.find("&lt;script&gt;") != std::string::npos);
+  CHECK(page.find("a &amp; &quot;b&quot;") != std::string::npos);
+  CHECK(page.find("src=") == std::string::npos);
+  CHECK(page.find("http://") == std::string::npos);
+  CHECK(page.find("https://") == std::string::npos);
+}
+
+TEST_CASE("the pages by path") {
+  Node node;
+  const AdminSources sources{[&] { return node.status; }, node.workers};
+  CHECK(admin_page("/healthz", sources).status == 200);
+  CHECK(admin_page("/readyz", sources).status == 200);
+  CHECK(admin_page("/status", sources).content_type == "application/json");
+  CHECK(admin_page("/metrics", sources).content_type == kPrometheusContentType);
+  CHECK(admin_page("/", sources).body.starts_with("<!doctype html>"));
+  CHECK(admin_page("/statusx", sources).status == 404);
+  node.status.ready = false;
+  node.status.not_ready_reason = "Redis is down";
+  CHECK(admin_page("/healthz", sources).status == 200);
+  CHECK(admin_page("/readyz", sources).status == 503);
+  CHECK(admin_page("/readyz", sources).body == "not ready: Redis is down\n");
+}
+
+TEST_CASE("process facts are those of this process") {
+  const ProcessFacts facts = read_process_facts();
+  CHECK(facts.resident_bytes > 1000000);
+  CHECK(facts.open_files >= 3);
+  CHECK(facts.start_unix_time_s > 1600000000);
+}
+
+TEST_CASE("a slow log entry is clipped as Redis clips its own") {
+  std::atomic<uint64_t> ids{10};
+  Slowlog log(ids, 1000, 8);
+  CHECK_FALSE(log.is_slow(999));
+  CHECK(log.is_slow(1000));
+  const std::vector<std::string_view> few = {"SET", "k"};
+  log.record(1, 2000, few, 2, "127.0.0.1:5", "me");
+  const std::string big(200, 'x');
+  std::vector<std::string_view> many(32, "a");
+  many[1] = big;
+  log.record(2, 3000, many, 32, "", "");
+  log.record(3, 3000, std::span(many).first(16), 40, "", "");
+  many.resize(40, "b");
+  log.record(4, 3000, many, 40, "", "");
+
+  const auto entries = merge_slowlogs({log.copy()}, 100);
+  REQUIRE(entries.size() == 4);
+  CHECK(entries[0].id == 13);
+  CHECK(entries[0].args.size() == 32);
+  CHECK(entries[0].args[31] == "... (9 more arguments)");
+  CHECK(entries[1].args.size() == 17);
+  CHECK(entries[1].args[16] == "... (24 more arguments)");
+  CHECK(entries[2].args.size() == 32);
+  CHECK(entries[2].args[1] == std::string(128, 'x') + "... (72 more bytes)");
+  CHECK(entries[3].args == std::vector<std::string>{"SET", "k"});
+  CHECK(entries[3].client_address == "127.0.0.1:5");
+  CHECK(entries[3].client_name == "me");
+}
+
+TEST_CASE("the slow log keeps the newest, over all workers and through a change of its size") {
+  std::atomic<uint64_t> ids{0};
+  Slowlog first(ids, 0, 4), second(ids, 0, 4);
+  const std::vector<std::string_view> args = {"GET"};
+  const auto ids_of = [&] {
+    std::vector<uint64_t> out;
+    for (const auto& entry : merge_slowlogs({first.copy(), second.copy()}, 5)) {
+      out.push_back(entry.id);
+    }
+    return out;
+  };
+  for (int i = 0; i < 10; ++i) (i % 2 == 0 ? first : second).record(i, 1, args, 1, "", "");
+  CHECK(first.size() == 4);
+  CHECK(ids_of() == std::vector<uint64_t>{9, 8, 7, 6, 5});
+  first.configure(0, 2);
+  CHECK(ids_of() == std::vector<uint64_t>{9, 8, 7, 6, 5});
+  first.configure(0, 3);
+  for (int i = 0; i < 4; ++i) first.record(i, 1, args, 1, "", "");
+  CHECK(ids_of() == std::vector<uint64_t>{13, 12, 11, 9, 7});
+  first.configure(0, 0);
+  first.record(0, 1, args, 1, "", "");
+  CHECK(first.size() == 0);
+  second.reset();
+  CHECK(ids_of().empty());
+}

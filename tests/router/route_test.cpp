@@ -1,0 +1,224 @@
+#include "router/route.h"
+
+#include <catch2/catch.hpp>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "router/extra_commands.h"
+
+namespace azimuth {
+namespace {
+
+const CommandRow* row(CommandId id) { return &command_row(id); }
+
+Topology one() {
+  return single_redis("a1", "z1", "r1", Endpoint{Endpoint::Kind::kTcp, "127.0.0.1", 6379, ""});
+}
+
+// Three members in epoch 4; the first is primary, the second stands next door, ready at offset 100.
+Topology three() {
+  Topology t;
+  t.epoch = 4;
+  for (const char* id : {"a1", "b1", "c1"}) {
+    t.members.push_back(Member{.id = id, .zone = id, .region = "r1", .redis = {}});
+  }
+  t.primary = 0;
+  t.local = 1;
+  t.members[1].readiness = Readiness::kReady;
+  t.members[1].applied = {4, 100};
+  return t;
+}
+
+TEST_CASE("one Redis gets everything, on the right connection") {
+  const Topology t = one();
+  const SessionView s;
+  const auto expect = [&](CommandId id, Channel channel, bool blocks = false) {
+    INFO(command_row(id).name);
+    CHECK(decide(t, s, row(id), blocks) == Route{0, channel, Reason::kOnlyNode});
+  };
+  expect(CommandId::kGet, Channel::kReads);
+  expect(CommandId::kScan, Channel::kReads);
+  expect(CommandId::kTouch, Channel::kReads);
+  expect(CommandId::kEvalRo, Channel::kReads);
+  expect(CommandId::kInfo, Channel::kReads);
+  expect(CommandId::kXread, Channel::kReads);
+  expect(CommandId::kConfigSet, Channel::kReads);
+  expect(CommandId::kSet, Channel::kWrites);
+  expect(CommandId::kGetex, Channel::kWrites);
+  expect(CommandId::kEval, Channel::kWrites);
+  expect(CommandId::kPublish, Channel::kWrites);
+  expect(CommandId::kPfcount, Channel::kWrites);
+  expect(CommandId::kXreadgroup, Channel::kWrites);
+  expect(CommandId::kMulti, Channel::kDedicated);
+  expect(CommandId::kWatch, Channel::kDedicated);
+  expect(CommandId::kBlpop, Channel::kDedicated);
+  expect(CommandId::kSubscribe, Channel::kDedicated);
+  expect(CommandId::kUnsubscribe, Channel::kDedicated);
+  expect(CommandId::kWait, Channel::kDedicated);
+  expect(CommandId::kMonitor, Channel::kDedicated);
+  expect(CommandId::kPsync, Channel::kDedicated);
+  expect(CommandId::kScriptKill, Channel::kDedicated);
+  expect(CommandId::kScriptDebug, Channel::kDedicated);
+  expect(CommandId::kXread, Channel::kDedicated, true);
+  expect(CommandId::kXreadgroup, Channel::kDedicated, true);
+  CHECK(decide(t, s, nullptr) == Route{0, Channel::kWrites, Reason::kOnlyNode});
+}
+
+TEST_CASE("what CLIENT PAUSE WRITE would postpone never shares a connection with reads") {
+  for (const CommandRow& r : all_commands()) {
+    INFO(r.name);
+    if (has_flag(r, kWrite) || has_flag(r, kMayReplicate)) {
+      CHECK(channel_of({}, &r) != Channel::kReads);
+    }
+  }
+}
+
+TEST_CASE("a module's command goes to the primary, a readonly one beside the reads") {
+  const std::vector<BackendCommand> listed = {{"m.get", 2, {"readonly"}, 1, 1, 1},
+                                              {"m.odd", 2, {}, 1, 1, 1}};
+  const ExtraCommands extra(listed);
+  const Topology t = three();
+  CHECK(decide(t, {}, extra.find("m.get")) == Route{0, Channel::kReads, Reason::kNotReplicaSafe});
+  CHECK(decide(t, {}, extra.find("m.odd")) == Route{0, Channel::kWrites, Reason::kPrimaryOnly});
+  CHECK(decide(t, {}, nullptr) == Route{0, Channel::kWrites, Reason::kPrimaryOnly});
+}
+
+TEST_CASE("within MULTI or WATCH everything stays on the client's own connection") {
+  for (const SessionView s : {SessionView{.in_multi = true}, SessionView{.watching = true}}) {
+    for (const CommandRow* r :
+         {row(CommandId::kGet), row(CommandId::kSet), static_cast<const CommandRow*>(nullptr)}) {
+      CHECK(decide(one(), s, r) == Route{0, Channel::kDedicated, Reason::kOnlyNode});
+      CHECK(decide(three(), s, r) == Route{0, Channel::kDedicated, Reason::kInTransaction});
+    }
+  }
+}
+
+TEST_CASE("a vacant group: nobody takes a command, but for eventual reads next door") {
+  Topology t = three();
+  t.primary = -1;
+  for (const CommandRow& r : all_commands()) {
+    INFO(r.name);
+    const Route route = decide(t, {}, &r);
+    CHECK(route.member == -1);
+    CHECK(route.reason == Reason::kVacant);
+    CHECK(route.channel == channel_of({}, &r));
+  }
+  CHECK(decide(t, {}, nullptr).member == -1);
+
+  const SessionView eventual{.consistency = Consistency::kEventual};
+  CHECK(decide(t, eventual, row(CommandId::kGet)) == Route{1, Channel::kReads, Reason::kReadLocal});
+  CHECK(decide(t, eventual, row(CommandId::kSet)).reason == Reason::kVacant);
+  CHECK(decide(t, eventual, row(CommandId::kScan)).reason == Reason::kVacant);
+  CHECK(decide(t, eventual, row(CommandId::kXread), true).reason == Reason::kVacant);
+  SessionView transaction = eventual;
+  transaction.in_multi = true;
+  CHECK(decide(t, transaction, row(CommandId::kGet)).reason == Reason::kVacant);
+  t.local = -1;
+  CHECK(decide(t, eventual, row(CommandId::kGet)).reason == Reason::kVacant);
+}
+
+TEST_CASE("a vacant group of one holds as well") {
+  Topology t = one();
+  t.primary = -1;
+  CHECK(decide(t, {}, row(CommandId::kSet)) == Route{-1, Channel::kWrites, Reason::kVacant});
+  CHECK(decide(t, {}, row(CommandId::kGet)) == Route{-1, Channel::kReads, Reason::kVacant});
+}
+
+TEST_CASE("no write is ever routed to a replica, whatever the session") {
+  const Topology t = three();
+  for (const CommandRow& r : all_commands()) {
+    for (std::size_t level = 0; level < kConsistencyNames.size(); ++level) {
+      const SessionView s{.consistency = static_cast<Consistency>(level)};
+      INFO(r.name);
+      if (r.place != Place::kAnywhere) CHECK(decide(t, s, &r).member == t.primary);
+    }
+  }
+}
+
+TEST_CASE("the gate") {
+  Topology t = three();
+  SessionView s;
+  const auto get = [&] { return decide(t, s, row(CommandId::kGet)); };
+  const auto expect = [&](int member, Reason reason) {
+    CHECK(get() == Route{member, Channel::kReads, reason});
+  };
+  expect(1, Reason::kReadLocal);
+
+  SECTION("check 1: the replica is ready") {
+    t.members[1].readiness = Readiness::kNotReady;
+    expect(0, Reason::kNotReady);
+    s.consistency = Consistency::kEventual;
+    expect(0, Reason::kNotReady);
+  }
+  SECTION("check 2: no write in flight, where the level minds one's own writes") {
+    s.write_in_flight = true;
+    expect(0, Reason::kWriteInFlight);
+    s.consistency = Consistency::kReadMyWrites;
+    expect(0, Reason::kWriteInFlight);
+    s.consistency = Consistency::kMonotonicReads;
+    expect(1, Reason::kReadLocal);
+    s.consistency = Consistency::kEventual;
+    expect(1, Reason::kReadLocal);
+  }
+  SECTION("check 3: the floor is applied") {
+    s.floor = {4, 100};
+    expect(1, Reason::kReadLocal);
+    s.floor = {4, 101};
+    expect(0, Reason::kBehindFloor);
+    s.consistency = Consistency::kMonotonicReads;
+    expect(0, Reason::kBehindFloor);
+    s.consistency = Consistency::kEventual;
+    expect(1, Reason::kReadLocal);
+  }
+  SECTION("offsets of different epochs are not compared") {
+    s.floor = {3, 1};
+    expect(0, Reason::kBehindFloor);
+    s.floor = {5, 1};
+    expect(0, Reason::kBehindFloor);
+  }
+  SECTION("strong always asks the primary, bounded staleness until the bound can be shown") {
+    s.consistency = Consistency::kStrong;
+    expect(0, Reason::kPrimaryOnly);
+    s.consistency = Consistency::kBoundedStaleness;
+    expect(0, Reason::kStaleBound);
+  }
+  SECTION("a sidecar has nobody next door; the primary's own node needs no gate") {
+    t.local = -1;
+    expect(0, Reason::kNotReady);
+    t.local = 0;
+    s.write_in_flight = true;
+    s.floor = {4, 1000};
+    expect(0, Reason::kReadLocal);
+  }
+  SECTION("reads that a replica must not serve") {
+    const auto reason = [&](CommandId id) { return decide(t, s, row(id)).reason; };
+    CHECK(reason(CommandId::kScan) == Reason::kNotReplicaSafe);
+    CHECK(reason(CommandId::kTouch) == Reason::kNotReplicaSafe);
+    CHECK(reason(CommandId::kPfcount) == Reason::kNotReplicaSafe);
+    CHECK(reason(CommandId::kObjectFreq) == Reason::kNotReplicaSafe);
+    CHECK(reason(CommandId::kSet) == Reason::kPrimaryOnly);
+    CHECK(reason(CommandId::kPublish) == Reason::kPrimaryOnly);
+    CHECK(decide(t, s, row(CommandId::kXread), true) ==
+          Route{0, Channel::kDedicated, Reason::kNotReplicaSafe});
+    CHECK(decide(t, s, row(CommandId::kXread)) == Route{1, Channel::kReads, Reason::kReadLocal});
+  }
+}
+
+TEST_CASE("reasons and channels have names") {
+  CHECK(to_string(Reason::kOnlyNode) == "only-node");
+  CHECK(to_string(Reason::kPrimaryOnly) == "primary-only");
+  CHECK(to_string(Reason::kReadLocal) == "read-local");
+  CHECK(to_string(Reason::kNotReady) == "not-ready");
+  CHECK(to_string(Reason::kInTransaction) == "in-transaction");
+  CHECK(to_string(Reason::kWriteInFlight) == "write-in-flight");
+  CHECK(to_string(Reason::kBehindFloor) == "behind-floor");
+  CHECK(to_string(Reason::kStaleBound) == "stale-bound");
+  CHECK(to_string(Reason::kNotReplicaSafe) == "not-replica-safe");
+  CHECK(to_string(Reason::kVacant) == "vacant");
+  CHECK(to_string(Channel::kReads) == "reads");
+  CHECK(to_string(Channel::kDedicated) == "dedicated");
+}
+
+}  // namespace
+}  // namespace azimuth
