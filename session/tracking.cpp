@@ -59,21 +59,22 @@ Result<TrackingRequest> parse_options(std::span<const std::string_view> args,
   return request;
 }
 
+std::string collision(std::string_view given, std::string_view whose, std::string_view other) {
+  std::string text = "Prefix '";
+  text.append(until_nul(given)).append("' overlaps with ").append(whose).append(" prefix '");
+  text.append(until_nul(other)).append("'. Prefixes for a single client must not overlap.");
+  return text;
+}
+
 // The first of a prefix's collisions, as Redis looks for them; empty: none.
 std::string find_collision(const TrackingRequest& request, const TrackingState& current) {
   const auto& given = request.prefixes;
   for (std::size_t i = 0; i < given.size(); ++i) {
-    const std::string head = "Prefix '" + std::string(until_nul(given[i])) + "' overlaps with ";
-    const std::string tail = "'. Prefixes for a single client must not overlap.";
     for (const std::string& held : current.prefixes) {
-      if (overlap(held, given[i])) {
-        return head + "an existing prefix '" + std::string(until_nul(held)) + tail;
-      }
+      if (overlap(held, given[i])) return collision(given[i], "an existing", held);
     }
     for (std::size_t j = i + 1; j < given.size(); ++j) {
-      if (overlap(given[i], given[j])) {
-        return head + "another provided prefix '" + std::string(until_nul(given[j])) + tail;
-      }
+      if (overlap(given[i], given[j])) return collision(given[i], "another provided", given[j]);
     }
   }
   return {};

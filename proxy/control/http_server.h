@@ -8,7 +8,7 @@
 //    so a connection costs one read buffer, one request of bounded size and one response;
 //  - a request has idle_ms to arrive whole, and its response idle_ms to be taken: dripping bytes
 //    buys no time.
-// Owned by the thread of its loop.
+// Owned by the thread of its loop. The process must ignore SIGPIPE: libuv writes without asking.
 #pragma once
 
 #include <uv.h>

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -58,6 +59,7 @@ struct RequestStream {
 struct ClientExtra {
   std::string deferred;  // the request that an answer from Redis is awaited for, as RESP
   int32_t select_db = 0;  // SELECT under way
+  std::optional<std::string> queued_name;  // CLIENT SETNAME inside MULTI: true from EXEC on
 };
 
 class Client {

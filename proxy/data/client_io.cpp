@@ -120,7 +120,7 @@ void Worker::on_client_readable(Client& client) {
     return;
   }
   if (client.stream) return stream_readable(client, space.block, p, end);
-  if (client.input) p = finish_partial(client, space.block, p, end);
+  if (client.input) p = finish_partial(client, p, end);
   if (client.closing || p == end) return;
   if (!client.input) p = process_requests(client, space.block, p, end);
   if (client.closing || p == end) return;
@@ -128,30 +128,36 @@ void Worker::on_client_readable(Client& client) {
 }
 
 // The rest of a request whose beginning waits in `input`. What follows it is read from the block.
-const char* Worker::finish_partial(Client& client, const BlockRef& block, const char* p,
-                                   const char* end) {
-  Input& input = *client.input;
-  const auto fed = input.cursor.feed(p, static_cast<size_t>(end - p), limits_of(client));
-  input.bytes.append(p, fed.consumed);
+const char* Worker::finish_partial(Client& client, const char* p, const char* end) {
+  // Taken out: what a request does may end the client, and must not pull its bytes away.
+  std::unique_ptr<Input> input = std::move(client.input);
+  const auto fed = input->cursor.feed(p, static_cast<size_t>(end - p), limits_of(client));
+  input->bytes.append(p, fed.consumed);
   p += fed.consumed;
   if (fed.status == FrameStatus::kNeedMore) {
-    if (input.cursor.needed_min() > kStreamThresholdBytes) begin_stream(client);
+    client.input = std::move(input);
+    if (client.input->cursor.needed_min() > kStreamThresholdBytes) begin_stream(client);
     return p;
   }
-  const char* data = input.bytes.data();
-  const char* const data_end = data + input.bytes.size();
+  dispatch_input(client, std::move(input));
+  if (client.closing || !client.input) return client.closing ? end : p;
+  client.input->bytes.append(p, static_cast<size_t>(end - p));
+  return end;
+}
+
+// Dispatches what is in `input` and gives the client back what is left of it.
+void Worker::dispatch_input(Client& client, std::unique_ptr<Input> input) {
+  const char* data = input->bytes.data();
+  const char* const end = data + input->bytes.size();
   const BlockRef none;
-  input.offset = static_cast<size_t>(process_requests(client, none, data, data_end) - data);
-  if (client.closing) return end;
-  if (input.offset == input.bytes.size()) {
-    client.input.reset();
-  } else {
-    input.scanned = false;
-    input.bytes.append(p, static_cast<size_t>(end - p));
-    p = end;
+  const char* const stopped = process_requests(client, none, data + input->offset, end);
+  if (client.closing || stopped == end) return;
+  if (client.opaque && client.dedicated != nullptr) {
+    return client.dedicated->send_more(none, {stopped, static_cast<size_t>(end - stopped)});
   }
-  (void)block;
-  return p;
+  input->offset = static_cast<size_t>(stopped - data);
+  input->scanned = false;
+  client.input = std::move(input);
 }
 
 const char* Worker::process_requests(Client& client, const BlockRef& block, const char* p,
@@ -218,24 +224,10 @@ void Worker::go_on(Client& client) {
   client.resuming = false;
   if (client.closing || client.wait != Wait::kNone) return;
   if (client.input && !client.stream) {
-    Input& input = *client.input;
-    if (!input.scanned) {
-      const char* data = input.bytes.data();
-      const char* const end = data + input.bytes.size();
-      const BlockRef none;
-      input.offset = static_cast<size_t>(
-          process_requests(client, none, data + input.offset, end) - data);
-      if (client.closing) return;
-      if (input.offset == input.bytes.size()) {
-        client.input.reset();
-      } else if (client.opaque && client.dedicated != nullptr) {
-        client.dedicated->send_more(none, {data + input.offset, input.bytes.size() - input.offset});
-        client.input.reset();
-      } else if (client.wait == Wait::kNone) {
-        scan_partial(client);
-      }
-    } else if (input.cursor.needed_min() > kStreamThresholdBytes) {
-      begin_stream(client);
+    if (!client.input->scanned) dispatch_input(client, std::move(client.input));
+    if (client.closing) return;
+    if (client.input && client.wait == Wait::kNone) {
+      scan_partial(client);
     }
   }
   if (client.closing || client.wait != Wait::kNone || client.close_after_flush) return;

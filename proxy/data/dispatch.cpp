@@ -42,20 +42,33 @@ bool wait_for(Client& client, Wait wait) {
   return false;
 }
 
+bool is_script(const CommandRow* row) {
+  return row != nullptr && has_flag(*row, kNoScript) && has_flag(*row, kMovableKeys);
+}
+
+// Which of the shared connections a stateless command belongs on. Scripts have one of their own: one
+// that does not end stops its connection, while Redis answers -BUSY on the others. What is urgent
+// (SCRIPT KILL) goes with the reads.
+Role role_for(Worker& worker, const Client& client, const CommandRow* row) {
+  if (is_script(row)) return Role::kScripts;
+  const Channel channel = decide(worker.topology(), worker.view_of(client), row).channel;
+  return channel == Channel::kWrites ? Role::kWrites : Role::kReads;
+}
+
 // The connection for a stateless command: where the client's replies are outstanding, if the order
 // allows; null: it has to wait for them.
 Upstream* pick(Worker& worker, Client& client, const CommandRow* row, bool more) {
-  // What is urgent (SCRIPT KILL) goes with the reads: a stuck script stops the writes' connection.
-  const bool reads =
-      decide(worker.topology(), worker.view_of(client), row).channel != Channel::kWrites;
+  const Role role = role_for(worker, client, row);
+  const bool reads = role == Role::kReads;
   if (client.inflight != 0) {
     Upstream* current = client.upstream;
     if (current == client.dedicated) return current;
-    if (!current->retired() &&
-        (current->role() == Role::kWrites || (reads && current->role() == Role::kReads))) {
+    // What follows a write or a script goes where that went; what follows a read must be one.
+    if (!current->retired() && (current->role() == role || current->role() == Role::kWrites ||
+                                current->role() == Role::kScripts)) {
       return current;
     }
-    if (!reads && current->role() == Role::kReads) client.mixed_credit = kMixedCredit;
+    if (current->role() == Role::kReads) client.mixed_credit = kMixedCredit;
     return nullptr;
   }
   if (reads && client.large_credit != 0) {
@@ -66,10 +79,22 @@ Upstream* pick(Worker& worker, Client& client, const CommandRow* row, bool more)
     --client.mixed_credit;
     return &worker.shared(*client.identity, Role::kWrites);
   }
-  return &worker.shared(*client.identity, reads ? Role::kReads : Role::kWrites);
+  return &worker.shared(*client.identity, role);
 }
 
-// Inside MULTI, what azimuth answers itself cannot be queued. Redis must abort the transaction, so
+// On the connection that is the client's own already.
+Step forward_own(Worker& worker, Client& client, const Request& request, const CommandRow& row,
+                 EntryKind kind = EntryKind::kReply, Topic topic = Topic::kNone) {
+  Entry entry = entry_for(client, &row);
+  entry.kind = kind;
+  entry.topic = topic;
+  worker.record_command(client, &row, CommandRoute::kDedicated);
+  worker.forward(client, *client.dedicated, entry, request.block, request.bytes);
+  return Step::kDone;
+}
+
+// Inside MULTI, what would act on Redis's connections instead of azimuth's clients, or leave replies
+// out, cannot be queued. Redis must abort the transaction, so
 // it is sent something that it refuses; the client gets our words.
 Step poison(Worker& worker, Client& client) {
   Entry entry = entry_for(client, nullptr);
@@ -80,6 +105,24 @@ Step poison(Worker& worker, Client& client) {
   return Step::kDone;
 }
 
+// What azimuth answers itself outside MULTI. Inside, Redis queues it, and the client keeps the
+// connection that it takes effect on.
+Step queue_local(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
+  for (CommandId id : {CommandId::kClientKill, CommandId::kClientList, CommandId::kClientUnblock,
+                       CommandId::kClientPause, CommandId::kAzimuth}) {
+    if (is(row, id)) return poison(worker, client);
+  }
+  const std::span<const std::string_view> args = request.args();
+  const bool mutes = is(row, CommandId::kClientReply) && !same_word(args[2], "on");
+  const bool switches = row.handling == Handling::kHello && args.size() > 1 &&
+                        (args.size() > 2 || args[1] == "2" || args[1] == "3");
+  const bool redirects = is(row, CommandId::kClientTracking) && args.size() > 4;
+  if (mutes || switches || redirects) return poison(worker, client);
+  if (is(row, CommandId::kClientSetname)) client.extra().queued_name = args[2];
+  client.keep_dedicated = client.dedicated->tainted = true;
+  return forward_own(worker, client, request, row);
+}
+
 Step before_login(Worker& worker, Client& client, const Request& request, const CommandRow* row) {
   if (!drained_or_wait(client)) return Step::kWait;
   const bool unknown =
@@ -88,6 +131,9 @@ Step before_login(Worker& worker, Client& client, const Request& request, const 
     answer(worker, client, unknown_command(request.args()));
   } else if (!arity_ok(*row, request.frame.argc)) {
     answer(worker, client, wrong_arity(*row));
+  } else if (row->handling == Handling::kExec) {
+    answer(worker, client,
+           "-EXECABORT Transaction discarded because of: NOAUTH Authentication required.\r\n");
   } else if (!has_flag(*row, kNoAuth)) {
     answer(worker, client, "-NOAUTH Authentication required.\r\n");
   } else {
@@ -171,16 +217,16 @@ Step transaction(Worker& worker, Client& client, const Request& request, const C
       } else {
         session.watching = true;
       }
-      return forward_plain(worker, client, request, &row);
+      return forward_own(worker, client, request, row);
     case Handling::kUnwatch:
       if (session.in_multi || !session.watching) break;
       session.watching = false;
-      return forward_plain(worker, client, request, &row, EntryKind::kNotify, Topic::kUnwatch);
+      return forward_own(worker, client, request, row, EntryKind::kNotify, Topic::kUnwatch);
     default:  // EXEC, DISCARD
       if (!session.in_multi) break;
       session.in_multi = session.watching = false;
-      return forward_plain(worker, client, request, &row, EntryKind::kNotify,
-                           row.handling == Handling::kExec ? Topic::kNone : Topic::kDiscard);
+      return forward_own(worker, client, request, row, EntryKind::kNotify,
+                         row.handling == Handling::kExec ? Topic::kExec : Topic::kDiscard);
   }
   return forward_plain(worker, client, request, &row);
 }
@@ -273,31 +319,24 @@ Step refuse(Worker& worker, Client& client, const CommandRow& row) {
 Step special(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
   const bool in_multi = client.session.in_multi;
   switch (row.handling) {
-    case Handling::kPing:
-      if (client.pinned() || client.inflight != 0 || request.frame.argc > 2) break;
-      worker.record_command(client, &row, CommandRoute::kLocal);
-      if (request.frame.argc == 1) {
-        answer(worker, client, "+PONG\r\n");
-      } else {
-        std::string text;
-        append_bulk(text, request.frame.args[1]);
-        answer(worker, client, text);
-      }
-      return Step::kDone;
     case Handling::kQuit:
       if (!drained_or_wait(client)) return Step::kWait;
       answer(worker, client, "+OK\r\n");
       client.close_after_flush = true;
       return Step::kDone;
     case Handling::kAuth:
-      return in_multi ? poison(worker, client) : handle_auth(worker, client, request);
+      return in_multi ? queue_local(worker, client, request, row)
+                      : handle_auth(worker, client, request);
     case Handling::kHello:
-      return in_multi ? poison(worker, client) : handle_hello(worker, client, request);
+      return in_multi ? queue_local(worker, client, request, row)
+                      : handle_hello(worker, client, request);
     case Handling::kReset: return handle_reset(worker, client);
     case Handling::kClient:
-      return in_multi ? poison(worker, client) : handle_client(worker, client, request, row);
+      return in_multi ? queue_local(worker, client, request, row)
+                      : handle_client(worker, client, request, row);
     case Handling::kAzimuth:
-      return in_multi ? poison(worker, client) : handle_azimuth(worker, client, request);
+      return in_multi ? queue_local(worker, client, request, row)
+                      : handle_azimuth(worker, client, request);
     case Handling::kRefused: return refuse(worker, client, row);
     case Handling::kInfo: return info(worker, client, request, row);
     case Handling::kSelect: return select_database(worker, client, request, row);
@@ -336,6 +375,7 @@ Step special(Worker& worker, Client& client, const Request& request, const Comma
       client.keep_dedicated = client.dedicated->tainted = true;
       break;
     case Handling::kForward:
+    case Handling::kPing:  // Redis's own answer: -BUSY, -LOADING and -MISCONF are news
     case Handling::kEcho:
     case Handling::kUrgent: break;
   }
@@ -350,7 +390,8 @@ Step dispatch(Worker& worker, Client& client, const Request& request) {
   if (!client.session.authenticated) [[unlikely]] {
     return before_login(worker, client, request, row);
   }
-  if (row != nullptr && row->handling == Handling::kForward) [[likely]] {
+  if (row != nullptr &&
+      (row->handling == Handling::kForward || row->handling == Handling::kPing)) [[likely]] {
     return forward_plain(worker, client, request, row);
   }
   if (row == nullptr) {

@@ -3,6 +3,7 @@
 // Owned by one worker.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -19,8 +20,9 @@ struct Identity {
   std::string secret;
   uint8_t protocol = 2;
 
-  Upstream* reads = nullptr;   // shared; made when first needed
-  Upstream* writes = nullptr;  // shared; apart, since CLIENT PAUSE WRITE stops a whole connection
+  // Shared, made when first needed: reads, writes, scripts. Apart, since CLIENT PAUSE WRITE stops a
+  // whole connection, and so does a script that does not end.
+  std::array<Upstream*, 3> shared{};
   std::vector<Upstream*> idle; // dedicated, ready to be lent
   uint32_t clients = 0;
   uint64_t unused_since_ms = 0;

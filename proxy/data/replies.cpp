@@ -83,7 +83,9 @@ uint64_t hello_reply_id(std::string_view reply) {
 void Worker::note_latency(Client& client, const Entry& entry) {
   const uint32_t us = now_us() - entry.start_us;
   (entry.write ? metrics_.write_latency : metrics_.read_latency).record(us);
-  if (slowlog_.is_slow(us)) [[unlikely]] {
+  // When Redis is slow, everything is: a share of it tells as much, and costs little.
+  if (slowlog_.is_slow(us) && slowlog_budget_ != 0) [[unlikely]] {
+    --slowlog_budget_;
     const std::string_view name =
         entry.command < kCommandCount ? all_commands()[entry.command].name : "(unknown)";
     const std::string_view args[] = {name};
@@ -106,6 +108,14 @@ void Worker::on_replied(Upstream& upstream, const Entry& entry, char type, size_
     if (entry.topic == Topic::kUnblocked) {
       end_request(client.session);
       client.wait = Wait::kDrain;  // drained() lets it go on
+    } else if (entry.topic == Topic::kExec) {
+      if (client.extra_ && client.extra_->queued_name) {
+        const bool executed = type == '*' && bytes > 5;  // not "*-1"
+        if (executed && valid_client_name(*client.extra_->queued_name)) {
+          client.session.set_name(*client.extra_->queued_name);
+        }
+        client.extra_->queued_name.reset();
+      }
     } else if (type == '-' && client.dedicated == &upstream) {
       // DISCARD or UNWATCH was not allowed: the state is still there, and the client keeps it.
       client.session.in_multi = client.session.in_multi || entry.topic == Topic::kDiscard;
@@ -195,6 +205,7 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
     case Topic::kNone:
     case Topic::kSubscribe:
     case Topic::kUnblocked:
+    case Topic::kExec:
     case Topic::kDiscard:
     case Topic::kUnwatch:
       answer(*this, client, text);

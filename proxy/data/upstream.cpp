@@ -76,7 +76,8 @@ void Upstream::finish_handshake(std::string_view reply) {
     if (!needs_login && !reply.starts_with("-WRONGPASS") && !reply.starts_with("-DENIED")) {
       return lost(text);
     }
-    log_warning("upstream_refused", {{"reason", text}});
+    log_event(needs_login ? LogLevel::kDebug : LogLevel::kWarn, "upstream_refused",
+              {{"reason", text}});
     close_socket();
     state_ = State::kIdle;
     retry_at_ms_ = worker_.now_ms() + kReconnectDelayMostMs;
@@ -111,6 +112,7 @@ void Upstream::reconnect() {
 
 void Upstream::on_tick(uint64_t now_ms) {
   if (state_ == State::kClosed) return;
+  if (retired_ && entries_.empty()) return begin_close();
   if ((state_ == State::kConnecting || state_ == State::kHandshake) &&
       now_ms >= connect_deadline_ms_) {
     worker_.metrics().upstream_connect_failures.add();
@@ -153,6 +155,10 @@ void Upstream::send(const Entry& entry, const BlockRef& block, std::string_view 
     queued.retained = true;
     retained_.push(bytes);
   }
+  queue_bytes(block, bytes);
+}
+
+void Upstream::queue_bytes(const BlockRef& block, std::string_view bytes) {
   if (block) {
     out_.append_shared(block, bytes);
   } else {
@@ -166,8 +172,7 @@ void Upstream::send_more(const BlockRef& block, std::string_view bytes) {
   if (!entries_.empty()) entries_.back().size += bytes.size();
   queued_total_ += bytes.size();
   if (entries_.empty()) front_offset_ = queued_total_;
-  out_.append_shared(block, bytes);
-  worker_.mark_dirty(*this);
+  queue_bytes(block, bytes);
 }
 
 void Upstream::answer_in_turn(Entry entry, Canned canned) {

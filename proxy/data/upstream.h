@@ -47,6 +47,7 @@ enum class Topic : uint8_t {
   kNone,
   kSubscribe,
   kUnblocked,   // a blocking command is answered
+  kExec,
   kDiscard,
   kUnwatch,
   kPoison,      // what makes Redis abort a transaction
@@ -88,7 +89,7 @@ struct Entry {
   bool write : 1 = false;
 };
 
-enum class Role : uint8_t { kReads, kWrites, kDedicated, kAuth };
+enum class Role : uint8_t { kReads, kWrites, kScripts, kDedicated, kAuth };
 
 class Upstream {
  public:
@@ -147,12 +148,16 @@ class Upstream {
   bool dirty = false;       // in the worker's list of upstreams to flush
   bool tainted = false;     // has state that no pool may hand on: closed when given back
   uint64_t idle_since_ms = 0;
+  uint32_t front_age_us(uint32_t now_us) {
+    return entries_.empty() || state_ != State::kReady ? 0 : now_us - entries_.front().start_us;
+  }
   std::vector<ClientRef> waiting;  // clients that wait for a shorter queue
 
  private:
   enum class State : uint8_t { kIdle, kConnecting, kHandshake, kReady, kClosed };
 
   static void on_poll(uv_poll_t* handle, int status, int events);
+  void queue_bytes(const BlockRef& block, std::string_view bytes);
   void start_handshake();
   void finish_handshake(std::string_view reply);
   void on_writable();

@@ -10,6 +10,7 @@ namespace azimuth {
 namespace {
 
 constexpr uint64_t kTickMs = 100;
+constexpr uint32_t kStuckUs = 1'000'000;
 constexpr uint64_t kDedicatedIdleMsMax = 30'000;
 constexpr uint64_t kIdentityUnusedMsMax = 60'000;
 
@@ -125,13 +126,23 @@ uint32_t Worker::now_us() {
 
 void Worker::on_tick() {
   const uint64_t now = now_ms();
+  slowlog_budget_ = kSlowlogEntriesPerTick;
   std::vector<Upstream*> all;
   all.reserve(upstreams_.size());
   for (auto& [pointer, owned] : upstreams_) all.push_back(pointer);
   int64_t queued = 0, in_flight = 0, in_use = 0, idle = 0;
+  size_t retired = 0;
   for (Upstream* upstream : all) {
     upstream->on_tick(now);
     if (upstream->closed()) continue;
+    if (upstream->retired()) ++retired;
+    // A connection that makes no headway (a script, CLIENT PAUSE, DEBUG SLEEP) is left to those who
+    // wait on it; whoever comes now gets a fresh one, and Redis's own answer there.
+    if (upstream->role() < Role::kDedicated && !upstream->retired() &&
+        upstream->front_age_us(now_us()) > kStuckUs && retired < kRetiredConnectionsMax) {
+      upstream->retire();
+      ++retired;
+    }
     (upstream->ready() ? in_flight : queued) += static_cast<int64_t>(upstream->outstanding());
     if (upstream->role() == Role::kDedicated) {
       ++(client(upstream->owner) != nullptr ? in_use : idle);
@@ -387,16 +398,16 @@ void Worker::adopt_identity(Client& client, Identity& identity) {
 }
 
 void Worker::close_identity(Identity& identity) {
-  for (Upstream* upstream : {identity.reads, identity.writes}) {
+  for (Upstream* upstream : identity.shared) {
     if (upstream != nullptr) upstream->begin_close();
   }
-  for (Upstream* upstream : identity.idle) upstream->begin_close();
-  identity.reads = identity.writes = nullptr;
+  const std::vector<Upstream*> idle = std::move(identity.idle);
   identity.idle.clear();
+  for (Upstream* upstream : idle) upstream->begin_close();
 }
 
 Upstream& Worker::shared(Identity& identity, Role role) {
-  Upstream*& place = role == Role::kReads ? identity.reads : identity.writes;
+  Upstream*& place = identity.shared[static_cast<size_t>(role)];
   if (place == nullptr || place->retired() || place->closed()) {
     auto fresh = std::make_unique<Upstream>(*this, &identity, role);
     place = fresh.get();
@@ -449,8 +460,8 @@ void Worker::bury(Upstream& upstream) {
   std::erase_if(dirty_upstreams_, [&](Upstream* each) { return each == &upstream; });
   if (Identity* identity = upstream.identity()) {
     std::erase(identity->idle, &upstream);
-    if (identity->reads == &upstream) identity->reads = nullptr;
-    if (identity->writes == &upstream) identity->writes = nullptr;
+    std::replace(identity->shared.begin(), identity->shared.end(), &upstream,
+                 static_cast<Upstream*>(nullptr));
   }
   const auto found = upstreams_.find(&upstream);
   if (found == upstreams_.end()) return;

@@ -165,7 +165,8 @@ class Worker {
   void on_client_eof(Client& client);
   const char* process_requests(Client& client, const BlockRef& block, const char* p,
                                const char* end);
-  const char* finish_partial(Client& client, const BlockRef& block, const char* p, const char* end);
+  const char* finish_partial(Client& client, const char* p, const char* end);
+  void dispatch_input(Client& client, std::unique_ptr<Input> input);
   void keep_input(Client& client, const char* p, const char* end);
   void scan_partial(Client& client);
   void go_on(Client& client);
@@ -192,6 +193,8 @@ class Worker {
   void close_identity(Identity& identity);
   void check_clients(uint64_t now_ms);
   void note_latency(Client& client, const Entry& entry);
+
+  static constexpr uint32_t kSlowlogEntriesPerTick = 32;
 
   Process& process_;
   const unsigned index_;
@@ -236,6 +239,7 @@ class Worker {
   std::vector<Upstream*> dirty_upstreams_;
   std::vector<ClientRef> resuming_;
   RequestFrame frame_;
+  uint32_t slowlog_budget_ = kSlowlogEntriesPerTick;
   uint32_t turn_us_ = 0;
   bool turn_timed_ = false;
   bool draining_ = false;

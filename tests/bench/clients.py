@@ -32,7 +32,7 @@ def _redis_connections(redis_port):
 
 
 def idle(starter, name, redis_port, count):
-    """A fresh proxy, `count` clients that each sent one GET and wait.
+    """A fresh proxy with `count` clients, all but the first counted, that each sent one GET.
 
     Returns (KiB a client, connections to Redis before, after). The GET runs before the first
     reading too, so that what is made once (pools, buffers of the loop) is not counted.
@@ -46,19 +46,21 @@ def idle(starter, name, redis_port, count):
         rss_before, links_before = rss_kib(pid), _redis_connections(redis_port)
         links = []
         try:
-            for _ in range(count):
+            for _ in range(count - 1):  # the first is there already; proxies stop at 10,000
                 link = connect(target.port)
                 links.append(link)
                 _ask(link, _GET)
             time.sleep(_SETTLE_S)
             target.daemon.check_alive()
             rss_after, links_after = rss_kib(pid), _redis_connections(redis_port)
+        except OSError as error:
+            raise BenchError(f"{name} fails its idle client {len(links):,}: {error}") from None
         finally:
             for link in links:
                 # A reset instead of TIME_WAIT: 10,000 of those would disturb what comes next.
                 link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
                 link.close()
-    return (rss_after - rss_before) / count, links_before, links_after
+    return (rss_after - rss_before) / (count - 1), links_before, links_after
 
 
 def build_pacer(directory):

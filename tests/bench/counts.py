@@ -59,7 +59,7 @@ def callgrind_run(starter, name, redis_port, load, requests, out):
     """One life of a proxy under callgrind with one load; returns the instructions executed."""
     wrapper = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
     with ExitStack() as stack:
-        target = starter.start(stack, name, redis_port, wrapper, timeout_s=60)
+        target = starter.start(stack, name, redis_port, wrapper, timeout_s=60, slowed=True)
         redis_benchmark(target.port, load, requests)
         target.daemon.stop(timeout_s=60)
         log = target.daemon.log()

@@ -126,7 +126,7 @@ def main():
             if args.callgrind:
                 callgrind(args, starter, redis, load, directory)
                 return 0
-            target = starter.start(stack, args.target, redis.port)
+            target = starter.start(stack, args.target, redis.port, slowed=args.syscalls)
             if args.syscalls:
                 requests = max(20, load.rate_guess // 4)
                 each, most = syscalls(target, load.name, directory, requests)

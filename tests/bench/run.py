@@ -91,8 +91,9 @@ class Run:
         self.results = []
         self.extras = {}
 
-    def start_all(self, stack):
-        return [self.redis] + [self.starter.start(stack, n, self.redis.port) for n in self.names]
+    def start_all(self, stack, slowed=False):
+        return [self.redis] + [self.starter.start(stack, n, self.redis.port, slowed=slowed)
+                               for n in self.names]
 
     def cpu(self):
         say(report.text_row(report.LOAD_HEADER, report.LOAD_WIDTHS))
@@ -115,7 +116,7 @@ class Run:
         requests = {"p1": 5_000, "p16": 40_000} if self.args.quick else {"p1": 20_000,
                                                                           "p16": 150_000}
         with ExitStack() as stack:
-            for target in self.start_all(stack)[1:]:
+            for target in self.start_all(stack, slowed=True)[1:]:
                 for load in (n for n in SYSCALLS_MAX if n in self.args.loads):
                     calls, most = syscalls(target, load, self.directory, requests[load])
                     found[target.name, load] = (calls, f" ({most})")
@@ -190,6 +191,7 @@ def main():
     args = arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwinds: stops what it started
     started = time.monotonic()
+    broken = []
     try:
         check_machine(args)
         raise_file_limit()
@@ -198,8 +200,15 @@ def main():
             run = Run(args, directory, stack)
             for part in args.parts:
                 say(f"-- {part}, {time.monotonic() - started:.0f} s")
-                getattr(run, part)()
-        return finish(args, run, time.monotonic() - started)
+                try:
+                    getattr(run, part)()
+                except (BenchError, OSError) as error:  # the other parts are still worth having
+                    broken.append(f"{part}: {error}")
+                    print(f"bench: {broken[-1]}", file=sys.stderr, flush=True)
+        code = finish(args, run, time.monotonic() - started)
+        for what in broken:
+            print(f"bench: not measured: {what}", file=sys.stderr)
+        return 2 if broken else code
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2

@@ -116,17 +116,26 @@ def start_azimuth(stack, directory, redis_port, binary, extra=(), wrapper=(), ti
     return Target("azimuth", port, daemon)
 
 
+# strace and callgrind make requests slow; azimuth would put each of them into its SLOWLOG, and
+# that is not what is to be counted.
+_SLOWED = ("--set", "slowlog.threshold_us=60000000")
+
+
 class Starter:
-    """Starts any proxy by its name; `binary` and `extra` are azimuth's."""
+    """Starts any proxy by its name; `binary` and `extra` are azimuth's.
+
+    `slowed`: a tool will slow it down. `wrapper`: the words of the tool, before the program.
+    """
 
     def __init__(self, directory, binary, extra):
         self.directory = directory
         self.binary = binary
         self.extra = extra
 
-    def start(self, stack, name, redis_port, wrapper=(), timeout_s=15):
+    def start(self, stack, name, redis_port, wrapper=(), timeout_s=15, slowed=False):
         if name == "azimuth":
-            return start_azimuth(stack, self.directory, redis_port, self.binary, self.extra,
-                                 wrapper, timeout_s)
+            extra = [*self.extra, *(_SLOWED if slowed else ())]
+            return start_azimuth(stack, self.directory, redis_port, self.binary, extra, wrapper,
+                                 timeout_s)
         start = {"nutcracker": start_nutcracker, "haproxy": start_haproxy}[name]
         return start(stack, self.directory, redis_port, wrapper, timeout_s)

@@ -232,6 +232,10 @@ TEST_CASE("each mistake is told with its position and what to write instead") {
        "5:1: no TOML: table header: cannot redefine existing table 'redis': write each table once "
        "([[listen]] alone may be repeated)"},
       {"[log", "5:5: no TOML: table header: encountered end-of-file: write [table] or [[listen]]"},
+      {"[node]\n\u00E9 = 1",
+       "6:1: no TOML: root table: expected keys, tables, whitespace or comments, saw '\u00E9'"},
+      {"[node]\nzone = \u021C",
+       "6:8: no TOML: write text in quotes, a number in digits alone, a switch as true or false"},
       {"[=\nx = 1",
        "5:2: no TOML: key: expected bare key starting character or string delimiter, saw '=': "
        "write [table] or [[listen]]"},

@@ -206,7 +206,7 @@ class RandomCommands:
         """One or two commands; alone: no other connection is busy."""
         rng = self.rng
         luck = rng.random()
-        rows = self.data if luck < 0.7 else self.control if luck < 0.93 or not alone else self.everywhere
+        rows = self.data if luck < 0.78 else self.control if luck < 0.94 or not alone else self.everywhere
         drawn = []
         for template in rows[int(rng.random() * len(rows))]:
             args = [self.fill(word) if "{" in word else word for word in template]

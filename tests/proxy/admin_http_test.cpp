@@ -7,6 +7,7 @@
 
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -23,6 +24,7 @@ constexpr auto kDeadline = std::chrono::seconds(10);
 class Server {
  public:
   explicit Server(HttpLimits limits = {}, const std::string& where = "127.0.0.1:0") {
+    std::signal(SIGPIPE, SIG_IGN);  // as main does
     REQUIRE(uv_loop_init(&loop_) == 0);
     admin_ = std::make_unique<AdminServer>(
         &loop_, [this](std::string_view path) { return page(path); }, limits);
@@ -40,10 +42,10 @@ class Server {
     const auto end = std::chrono::steady_clock::now() + kDeadline;
     while (!condition()) {
       if (std::chrono::steady_clock::now() > end) return false;
-      uv_timer_t wake;  // so that a turn never waits long
+      uv_timer_t wake;  // repeats, so that a turn never waits long
       uv_timer_init(&loop_, &wake);
       uv_timer_start(
-          &wake, [](uv_timer_t*) {}, 2, 0);
+          &wake, [](uv_timer_t*) {}, 2, 2);
       uv_run(&loop_, UV_RUN_ONCE);
       bool closed = false;
       wake.data = &closed;

@@ -50,13 +50,14 @@ Cursored follow(const std::string& text, std::mt19937& random, std::size_t piece
     const std::vector<char> piece(text.begin() + static_cast<std::ptrdiff_t>(at),
                                   text.begin() + static_cast<std::ptrdiff_t>(at + n));
     const auto fed = cursor.feed(piece.data(), n, limits);
-    REQUIRE(fed.consumed <= n);
     at += fed.consumed;
     result.status = fed.status;
-    if (fed.status != FrameStatus::kNeedMore) break;
-    REQUIRE(fed.consumed == n);
-    REQUIRE(cursor.size_so_far() == at);
-    REQUIRE(cursor.needed_min() >= cursor.size_so_far());
+    // One assertion only where it fails: there are millions of pieces.
+    const bool whole = fed.status != FrameStatus::kNeedMore;
+    const bool sound = (whole ? fed.consumed <= n : fed.consumed == n) &&
+                       cursor.size_so_far() == at && cursor.needed_min() >= at;
+    if (!sound) FAIL("the cursor lost count at " << at);
+    if (whole) break;
   }
   result.size =
       result.status == FrameStatus::kNeedMore ? cursor.needed_min() : cursor.size_so_far();

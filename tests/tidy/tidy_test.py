@@ -32,7 +32,7 @@ PURE_HEADERS = set("""
 """.split())
 
 # Libraries of a single file: what parses TOML is not what the rest of the settings depends on.
-CONFINED_HEADERS = {"toml++/toml.h": "conf/settings_document.cpp"}
+CONFINED_LIBRARIES = {"toml++": "conf/settings_document.cpp"}
 
 WORLDLY = re.compile(
     r"\b(?:(?:system|steady|high_resolution|utc|file)_clock|thread_local|random_device|mt19937(?:_64)?"
@@ -119,9 +119,10 @@ def check_include_law():
                 elif not (REPOSITORY / name).is_file():
                     find(where, f"includes what is not there: {name}")
                 continue
-            if name in CONFINED_HEADERS:
-                if relative(path) != CONFINED_HEADERS[name]:
-                    find(where, f"{name} belongs into {CONFINED_HEADERS[name]} alone")
+            library = name.split("/")[0]
+            if library in CONFINED_LIBRARIES:
+                if relative(path) != CONFINED_LIBRARIES[library]:
+                    find(where, f"{library} belongs into {CONFINED_LIBRARIES[library]} alone")
             elif room in PURE_ROOMS and name not in PURE_HEADERS:
                 find(where, f"{room}/ does not touch the world, and <{name}> is not in tidy's list of pure headers")
 
@@ -175,7 +176,7 @@ def functions(path, lines):
     open_at = {}
     for number, line in enumerate(lines, 1):
         head = re.match(r"( {0,2})(?! )[^#/}].*\{$", line)
-        if head and not re.match(r"\s*(?:namespace|struct|class|enum|union|extern)\b|.*=\s*\{$|.*\[[\w&=, *]*\]\(", line):
+        if head and not re.match(r"\s*(?:namespace|struct|class|enum|union|extern|switch|for|while|if|else|do)\b|.*=\s*\{$|.*\[[\w&=, *]*\]\(", line):
             open_at[head[1]] = (line.strip().rstrip("{ "), number)
         end = re.match(r"( {0,2})\};?$", line)
         if end and end[1] in open_at:
