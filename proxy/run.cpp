@@ -3,18 +3,14 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
-#include <cerrno>
 #include <csignal>
 #include <cstdio>
-#include <cstring>
 #include <memory>
-#include <optional>
-#include <string_view>
 #include <thread>
 
 #include "proxy/control/control.h"
+#include "proxy/control/listening.h"
 #include "proxy/control/log.h"
 #include "proxy/data/socket.h"
 #include "proxy/data/worker.h"
@@ -24,13 +20,6 @@ namespace azimuth {
 namespace {
 
 constexpr int kExitStartFault = 2;
-
-// One [[listen]] entry, open: a socket for each worker.
-struct Listening {
-  std::string text;         // where it really listens
-  std::string socket_file;  // to be removed at the end
-  std::vector<int> sockets;
-};
 
 int start_fault(const std::string& text) {
   std::fprintf(stderr, "azimuth: %s\n", text.c_str());
@@ -58,67 +47,6 @@ void raise_open_files(const Settings& settings) {
   }
 }
 
-std::string advice_for(int error) {
-  switch (error) {
-    case EADDRINUSE:
-      return "; stop what listens there, or choose another address";
-    case EADDRNOTAVAIL:
-      return "; this machine has no such address (0.0.0.0 or [::] is every address)";
-    case EACCES:
-      return "; choose a port from 1024 on or a directory that this user may write to";
-    case ENOENT:
-    case ENOTDIR:
-      return "; make the directory first";
-    case EAFNOSUPPORT:
-      return "; IPv6 is switched off on this machine";
-    default:
-      return "; choose another address";
-  }
-}
-
-// The address that a socket is bound to: with the port that the kernel chose.
-SocketAddress bound_address(int fd, const SocketAddress& asked) {
-  SocketAddress bound;
-  bound.size = sizeof(bound.storage);
-  if (::getsockname(fd, reinterpret_cast<sockaddr*>(&bound.storage), &bound.size) != 0) {
-    return asked;
-  }
-  return bound;
-}
-
-// Opens a socket a worker, or says what stands in the way.
-Outcome listen_for_workers(const ListenSettings& settings, unsigned workers, Listening& out) {
-  const std::string wanted = to_string(settings.address);
-  const auto fault = [&wanted](const std::string& why) {
-    return make_error(ErrorCode::kSystem, Fault::kSelf, "cannot listen on " + wanted + ": " + why);
-  };
-  std::string error;
-  std::optional<SocketAddress> address = resolve_address(settings.address, error);
-  if (!address) return fault(error + "; write a numeric address, or a name that resolves");
-  const bool is_unix = settings.address.kind == Endpoint::Kind::kUnix;
-  while (out.sockets.size() < workers) {
-    // A UNIX path is one socket, whose queue the workers share.
-    const int fd = is_unix && !out.sockets.empty() ? ::dup(out.sockets.front())
-                                                   : listen_on(*address, settings.unix_mode);
-    if (fd < 0) {
-      const int reason = fd == -1 && is_unix && !out.sockets.empty() ? errno : -fd;
-      return fault(std::strerror(reason) + advice_for(reason));
-    }
-    out.sockets.push_back(fd);
-    if (is_unix) out.socket_file = settings.address.path;
-    *address = is_unix ? *address : bound_address(fd, *address);
-  }
-  out.text = address_text(*address, false);
-  return Done{};
-}
-
-void close_all(std::vector<Listening>& listening) {
-  for (Listening& each : listening) {
-    for (const int fd : each.sockets) ::close(fd);
-    if (!each.socket_file.empty()) ::unlink(each.socket_file.c_str());
-  }
-}
-
 // Where Redis is, if that is known already; a name that does not resolve yet is tried again later.
 SocketAddress redis_address(const RedisSettings& redis) {
   std::string error;
@@ -140,7 +68,7 @@ std::vector<std::thread> start_workers(Process& process, Control& control) {
       const std::string name = "worker-" + std::to_string(i);
       pthread_setname_np(pthread_self(), name.c_str());
       process.workers[i]->run();
-      control.worker_ended();
+      control.worker_ended(i);
     });
   }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -164,12 +92,12 @@ int run_proxy(const RunOptions& options) {
   std::vector<Listening> listening;
   std::vector<std::string> endpoints;
   for (const ListenSettings& listen : settings->listen) {
-    listening.emplace_back();
-    const Outcome opened = listen_for_workers(listen, settings->node.workers, listening.back());
+    Result<Listening> opened = listen_for_workers(listen, settings->node.workers);
     if (!opened.ok()) {
       close_all(listening);
       return start_fault(opened.error().message);
     }
+    listening.push_back(std::move(*opened));
     endpoints.push_back(listening.back().text);
   }
 
@@ -194,11 +122,14 @@ int run_proxy(const RunOptions& options) {
     std::printf("azimuth ready listen=%s node=%s\n", endpoint.c_str(), settings->node.id.c_str());
   }
   std::fflush(stdout);
+  log_info("started", {{"version", AZIMUTH_VERSION},
+                       {"node", settings->node.id},
+                       {"listen", endpoints.front()},
+                       {"redis", to_string(settings->redis->address)},
+                       {"workers", settings->node.workers}});
   control.run(redis);
   for (std::thread& thread : threads) thread.join();
-  for (Listening& each : listening) {
-    if (!each.socket_file.empty()) ::unlink(each.socket_file.c_str());
-  }
+  remove_socket_files(listening);
   log_info("stopped", {{"node", settings->node.id}});
   event_log().flush();
   return 0;

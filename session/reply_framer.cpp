@@ -120,7 +120,7 @@ std::size_t ReplyCursor::feed(const char* p, std::size_t n, bool& done) noexcept
           state_ = State::kLengthEnd;
         } else {
           digits_ = next_digit(digits_, value_, *p);
-          if (digits_ == DigitState::kBad) state_ = State::kFailed;
+          if (digits_ == DigitState::kBad || value_ > kReplyLengthMax) state_ = State::kFailed;
         }
         if (state_ != State::kFailed) ++p;
         break;

@@ -64,7 +64,11 @@ azimuth_install() {
   (
     policy=/usr/sbin/policy-rc.d
     own_policy=
-    cleanup() { [ -z "$own_policy" ] || $sudo rm -f "$policy"; }
+    log=$(mktemp) || exit 1
+    cleanup() {
+      rm -f "$log"
+      [ -z "$own_policy" ] || $sudo rm -f "$policy"
+    }
     trap cleanup EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
@@ -81,7 +85,10 @@ azimuth_install() {
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get update -qq ||
       azimuth_say "some package lists could not be updated; going on with what there is"
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-      -o Dpkg::Use-Pty=0 "$@" || exit 1
+      -o Dpkg::Use-Pty=0 "$@" >"$log" 2>&1 || {
+      tail -n 20 "$log" >&2
+      exit 1
+    }
     case " $* " in
       *" redis-server "*)
         # Both of Debian's registers of services, with systemd running or not.

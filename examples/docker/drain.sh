@@ -7,7 +7,7 @@ admin=${2:-127.0.0.1:9380}
 while [ "$seconds" -gt 0 ]; do
   # An azimuth that does not answer has nobody to wait for.
   status=$(azimuth status --addr "$admin" --json 2>/dev/null) || exit 0
-  printf '%s' "$status" | grep -Eq '"clients": *0[^0-9]' && exit 0
+  printf '%s' "$status" | grep -Eq '"connected": *0[^0-9]' && exit 0
   seconds=$((seconds - 1))
   sleep 1
 done

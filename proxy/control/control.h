@@ -1,25 +1,28 @@
 // The control thread: signals, reload, the watch over the local Redis, the admin pages. It decides
-// for the workers and tells them by their mailboxes; none of what clients send passes here.
+// for the workers and tells them by their mailboxes; nothing that clients send passes here.
 //
-// Invariants: it runs on the main thread and never blocks; what a worker needs from it at any
-// moment (AZIMUTH STATUS, INFO's section) it leaves on a board for them, and they do not wait for
-// it. A reload is applied whole or not at all.
+// Invariants: it runs on the main thread and does not wait for anything; what a worker may ask at
+// any moment (AZIMUTH STATUS, INFO's section) stands on a board that it need not wait for either. A
+// reload is taken whole or not at all.
 //
 //   run() --SIGTERM, SIGINT--> draining --all workers have ended--> run() returns
 #pragma once
 
 #include <uv.h>
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "conf/result.h"
 #include "conf/settings.h"
 #include "proxy/control/admin_server.h"
+#include "proxy/control/redis_watch.h"
 #include "proxy/control/status.h"
 #include "proxy/data/socket.h"
 #include "proxy/run.h"
@@ -28,6 +31,7 @@
 namespace azimuth {
 
 struct Process;
+class Worker;
 
 class Control {
  public:
@@ -41,24 +45,54 @@ class Control {
 
   // From here on signals are handled, and the admin address is open. A fault is one of start-up.
   Outcome open();
-  // Returns when every worker has ended. `redis`: what the workers were given.
+  // Returns when every worker has ended. `redis`: the address that the workers were given.
   void run(const SocketAddress& redis);
-  // Any thread: a worker's loop has ended.
-  void worker_ended();
+  // Any thread: that worker's loop has ended.
+  void worker_ended(size_t index);
 
  private:
+  // Whether a worker's loop turns: it is asked to say so once a second.
+  struct Pulse {
+    std::shared_ptr<std::atomic<bool>> beat;
+    uint64_t asked_ms = 0;
+    bool ended = false;
+  };
+
   void post(std::function<void()> task);
   void on_mail();
   void on_tick();
   void on_signal(int number);
+  void for_each_live_worker(const std::function<void(Worker&)>& task);
+
+  void start_watch(const SocketAddress& redis);
+  void on_redis_event(const RedisEvent& event);
+  void on_redis_address(const SocketAddress& address);
+
+  void reload();
+  void apply(const Settings& wanted);
+
   void drain(int number);
+  void check_drain();
   void finish();
+
+  // control_status.cpp
+  AdminResponse admin_response(std::string_view path);
+  NodeStatus node_status();
+  void refresh_board();
+  std::shared_ptr<const NodeStatus> board();
+  std::vector<const WorkerMetrics*> metrics() const;
+  std::string why_not_ready() const;
+  std::string sick_worker() const;
+  void take_pulses();
+  void refresh_facts(uint64_t age_ms_max);
+  uint64_t uptime_s() const;
 
   Process& process_;
   const RunOptions options_;
   std::shared_ptr<const Settings> settings_;
-  std::shared_ptr<const Topology> topology_;
+  const std::shared_ptr<const Topology> topology_;
   const std::vector<std::string> listening_;
+  const uint64_t started_ns_;
 
   uv_loop_t loop_;
   uv_async_t wake_;
@@ -66,8 +100,18 @@ class Control {
   uv_signal_t signals_[3];
   std::mutex mail_mutex_;
   std::vector<std::function<void()>> mail_;
+  std::unique_ptr<AdminServer> admin_;
+  std::unique_ptr<RedisWatch> watch_;
+
+  std::vector<Pulse> pulses_;
   size_t workers_ended_ = 0;
-  unsigned stop_signals_ = 0;
+  bool draining_ = false;
+  uint64_t drain_deadline_ms_ = 0;
+  ProcessFacts facts_;
+  uint64_t facts_ms_ = 0;
+
+  std::mutex board_mutex_;
+  std::shared_ptr<const NodeStatus> board_;
 };
 
 }  // namespace azimuth

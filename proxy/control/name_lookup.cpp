@@ -24,8 +24,8 @@ NameLookup::Answer look_up(const Endpoint& endpoint) {
   addrinfo hints{};
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* list = nullptr;
-  const int rc = ::getaddrinfo(endpoint.host.c_str(), std::to_string(endpoint.port).c_str(), &hints,
-                               &list);
+  const int rc =
+      ::getaddrinfo(endpoint.host.c_str(), std::to_string(endpoint.port).c_str(), &hints, &list);
   if (rc != 0) {
     answer.error = rc == EAI_SYSTEM ? std::strerror(errno) : ::gai_strerror(rc);
     return answer;

@@ -12,7 +12,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 
@@ -58,8 +57,11 @@ struct RequestStream {
 // What a client needs while Redis is asked on its behalf.
 struct ClientExtra {
   std::string deferred;  // the request that an answer from Redis is awaited for, as RESP
-  int32_t select_db = 0;  // SELECT under way
-  std::optional<std::string> queued_name;  // CLIENT SETNAME inside MULTI: true from EXEC on
+  int32_t select_db = 0;   // SELECT under way
+  int32_t unknown_db = 0;  // what Upstream::forget_db gave for it
+  size_t hello_step = 0;  // of the HELLO under way
+  bool ask_after_exec = false;  // the transaction holds HELLO or CLIENT SETNAME
+  bool ask_name = false;        // ... and may change the name
 };
 
 class Client {

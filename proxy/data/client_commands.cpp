@@ -24,7 +24,7 @@ std::vector<std::string_view> harmless_form(std::span<const std::string_view> ar
     return {"CLIENT", sub};
   }
   if (same_word(sub, "list")) return {"CLIENT", sub, "ID", "9223372036854775807"};
-  if (same_word(sub, "setname")) return {"CLIENT", sub, ""};
+  if (same_word(sub, "setname")) return {"CLIENT", sub, "a b"};  // no name, so an error
   if (same_word(sub, "kill")) {
     std::vector<std::string_view> form(args.begin(), args.end());
     if (args.size() == 3) {
@@ -36,6 +36,7 @@ std::vector<std::string_view> harmless_form(std::span<const std::string_view> ar
     return form;
   }
   if (same_word(sub, "slowlog")) return {"SLOWLOG", "LEN"};
+  if (same_word(sub, "unblock")) return {"CLIENT", sub, "0"};
   return {"CLIENT", sub, "?", "?"};
 }
 
@@ -158,6 +159,20 @@ void unblock_client(Worker& worker, Client& client, const UnblockRequest& reques
   });
 }
 
+// Whether the client is what CLIENT KILL or UNBLOCK means.
+bool is_meant(Worker& worker, Client& client, uint64_t self,
+              std::span<const std::string_view> args) {
+  if (same_word(args[1], "unblock")) {
+    const auto request = parse_client_unblock(args);
+    return request && static_cast<uint64_t>(request->id) == client.id &&
+           client.wait == Wait::kAnswer && client.dedicated != nullptr;
+  }
+  const auto filter = parse_client_kill(args);
+  Described described;
+  describe(worker, client, described);
+  return filter && filter->matches(described.line, self);
+}
+
 // --- CLIENT TRACKING ---------------------------------------------------------------------------
 
 void send_tracking(Worker& worker, Client& client, const std::vector<std::string_view>& args) {
@@ -215,7 +230,6 @@ Step handle_tracking(Worker& worker, Client& client, const Request& request,
   const std::vector<std::string> args = take_deferred(client);
   const std::vector<std::string_view> words = views(args);
   defer(client, request);
-  client.keep_dedicated = true;  // until Redis has answered
   if (const auto at = redirect_position(words); at && words[*at] != "0") {
     track_with_redirect(worker, client, words[*at]);
   } else {
@@ -241,6 +255,7 @@ void perform(Worker& worker, Client& client, const std::vector<std::string>& own
   } else if (same_word(sub, "setname")) {
     if (valid_client_name(args[2])) {
       client.session.set_name(args[2]);
+      wear_name(worker, client);
       out = kOkReply;
     } else {
       out = kClientNameErrorReply;
@@ -289,6 +304,32 @@ bool is_ours(std::string_view sub) {
 
 }  // namespace
 
+bool names_clients(const CommandRow& row, std::span<const std::string_view> args) {
+  return (is(row, CommandId::kClientKill) && parse_client_kill(args)) ||
+         (is(row, CommandId::kClientUnblock) && parse_client_unblock(args));
+}
+
+Step queue_if_nobody(Worker& worker, Client& client, const Request& request) {
+  if (!drained_or_wait(client)) return Step::kWait;
+  defer(client, request);
+  const std::vector<std::string> args = take_deferred(client);
+  const uint64_t self = client.id;
+  const auto ask = [args, self](Worker& each, std::string& out) {
+    each.for_each_client([&](Client& one) {
+      if (is_meant(each, one, self, views(args))) out += 'x';
+    });
+  };
+  worker.ask_all(client, ask, [args](Client& asking, const std::string& found) {
+    if (!found.empty()) {
+      poison(*asking.worker, asking);
+      return;
+    }
+    asking.worker->forward(asking, *asking.dedicated, entry_for(asking, nullptr), {},
+                           encode_request(harmless_form(views(args))));
+  });
+  return Step::kDone;
+}
+
 Step handle_client(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
   const std::string_view sub = request.frame.argc > 1 ? request.frame.args[1] : std::string_view();
   if (is(row, CommandId::kClientTracking)) return handle_tracking(worker, client, request, row);
@@ -333,7 +374,6 @@ void finish_probe(Worker& worker, Client& client, const std::string& reply) {
 
 void finish_tracking(Worker& worker, Client& client, const std::string& reply) {
   const std::vector<std::string> args = take_deferred(client);
-  client.keep_dedicated = false;
   if (reply.starts_with("+OK")) {
     TrackingState& state = client.session.extra().tracking;
     const auto request = parse_client_tracking(views(args), state, [](int64_t) { return true; });

@@ -152,9 +152,6 @@ void Worker::dispatch_input(Client& client, std::unique_ptr<Input> input) {
   const BlockRef none;
   const char* const stopped = process_requests(client, none, data + input->offset, end);
   if (client.closing || stopped == end) return;
-  if (client.opaque && client.dedicated != nullptr) {
-    return client.dedicated->send_more(none, {stopped, static_cast<size_t>(end - stopped)});
-  }
   input->offset = static_cast<size_t>(stopped - data);
   input->scanned = false;
   client.input = std::move(input);
@@ -194,6 +191,10 @@ const char* Worker::process_requests(Client& client, const BlockRef& block, cons
         protocol_error(client, protocol_error_reply(error));
         return end;
     }
+  }
+  if (client.opaque && p != end && client.dedicated != nullptr) {
+    client.dedicated->send_more(block, {p, static_cast<size_t>(end - p)});
+    return end;
   }
   // What follows QUIT, or an error, is not read.
   return client.close_after_flush ? end : p;
@@ -438,7 +439,7 @@ void Worker::cut(Client& client, CutReason reason) {
   if (client.closing) return;
   client.closing = true;
   metrics_.count_cut(reason);
-  log_debug("client_closed",
+  log_info("client_closed",
             {{"id", client.id}, {"reason", kCutReasonNames[static_cast<size_t>(reason)]}});
   ++client.self.generation;  // what is outstanding for it is nobody's now
   client.span_size = 0;

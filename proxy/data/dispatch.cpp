@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "session/hello.h"
 #include "session/reply_writer.h"
 #include "session/words.h"
 
@@ -96,6 +97,8 @@ Step forward_own(Worker& worker, Client& client, const Request& request, const C
 // Inside MULTI, what would act on Redis's connections instead of azimuth's clients, or leave replies
 // out, cannot be queued. Redis must abort the transaction, so
 // it is sent something that it refuses; the client gets our words.
+}  // namespace
+
 Step poison(Worker& worker, Client& client) {
   Entry entry = entry_for(client, nullptr);
   entry.kind = EntryKind::kCollect;
@@ -105,20 +108,24 @@ Step poison(Worker& worker, Client& client) {
   return Step::kDone;
 }
 
+namespace {
+
 // What azimuth answers itself outside MULTI. Inside, Redis queues it, and the client keeps the
 // connection that it takes effect on.
 Step queue_local(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
-  for (CommandId id : {CommandId::kClientKill, CommandId::kClientList, CommandId::kClientUnblock,
-                       CommandId::kClientPause, CommandId::kAzimuth}) {
-    if (is(row, id)) return poison(worker, client);
-  }
   const std::span<const std::string_view> args = request.args();
-  const bool mutes = is(row, CommandId::kClientReply) && !same_word(args[2], "on");
-  const bool switches = row.handling == Handling::kHello && args.size() > 1 &&
-                        (args.size() > 2 || args[1] == "2" || args[1] == "3");
+  if (row.handling == Handling::kAzimuth) return poison(worker, client);
+  if (names_clients(row, args)) return queue_if_nobody(worker, client, request);
+  const bool mutes = is(row, CommandId::kClientReply) &&
+                     (same_word(args[2], "off") || same_word(args[2], "skip"));
   const bool redirects = is(row, CommandId::kClientTracking) && args.size() > 4;
-  if (mutes || switches || redirects) return poison(worker, client);
-  if (is(row, CommandId::kClientSetname)) client.extra().queued_name = args[2];
+  if (mutes || redirects) return poison(worker, client);
+  const bool names = is(row, CommandId::kClientSetname) ||
+                     (row.handling == Handling::kHello && parse_hello(args).set_name() != nullptr);
+  if (names || row.handling == Handling::kHello) {
+    client.extra().ask_after_exec = true;
+    client.extra().ask_name = client.extra().ask_name || names;
+  }
   client.keep_dedicated = client.dedicated->tainted = true;
   return forward_own(worker, client, request, row);
 }
@@ -205,6 +212,23 @@ Step opaque(Worker& worker, Client& client, const Request& request, const Comman
   return Step::kDone;
 }
 
+}  // namespace
+
+void ask_state(Worker& worker, Client& client, bool name) {
+  const std::pair<Topic, std::string_view> questions[] = {
+      {Topic::kProtocolNow, "*1\r\n$5\r\nHELLO\r\n"},
+      {Topic::kNameNow, "*2\r\n$6\r\nCLIENT\r\n$7\r\nGETNAME\r\n"}};
+  for (const auto& [topic, question] : questions) {
+    if (topic == Topic::kNameNow && !name) continue;
+    Entry entry = entry_for(client, nullptr);
+    entry.kind = EntryKind::kCollect;
+    entry.topic = topic;
+    worker.forward(client, *client.dedicated, entry, {}, question);
+  }
+}
+
+namespace {
+
 Step transaction(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
   Session& session = client.session;
   switch (row.handling) {
@@ -222,11 +246,18 @@ Step transaction(Worker& worker, Client& client, const Request& request, const C
       if (session.in_multi || !session.watching) break;
       session.watching = false;
       return forward_own(worker, client, request, row, EntryKind::kNotify, Topic::kUnwatch);
-    default:  // EXEC, DISCARD
+    case Handling::kExec:
       if (!session.in_multi) break;
       session.in_multi = session.watching = false;
-      return forward_own(worker, client, request, row, EntryKind::kNotify,
-                         row.handling == Handling::kExec ? Topic::kExec : Topic::kDiscard);
+      forward_own(worker, client, request, row);
+      if (client.extra_ && std::exchange(client.extra_->ask_after_exec, false)) {
+        ask_state(worker, client, std::exchange(client.extra_->ask_name, false));
+      }
+      return Step::kDone;
+    default:  // DISCARD
+      if (!session.in_multi) break;
+      session.in_multi = session.watching = false;
+      return forward_own(worker, client, request, row, EntryKind::kNotify, Topic::kDiscard);
   }
   return forward_plain(worker, client, request, &row);
 }
@@ -252,7 +283,7 @@ Step select_database(Worker& worker, Client& client, const Request& request,
       return Step::kWait;
     }
     client.extra().select_db = wanted;
-    client.upstream->db = -1;
+    client.extra().unknown_db = client.upstream->forget_db();
     return Step::kDone;
   }
   client.wait = Wait::kDrain;
@@ -486,7 +517,21 @@ bool own_connection(Worker& worker, Client& client) {
   if (client.pinned() && (client.inflight == 0 || client.upstream == client.dedicated)) return true;
   if (!drained_or_wait(client)) return false;
   if (client.dedicated == nullptr) worker.attach_dedicated(client);
+  wear_name(worker, client);
   return true;
+}
+
+void wear_name(Worker& worker, Client& client) {
+  Upstream* own = client.dedicated;
+  if (own == nullptr || own->name == client.session.name() || client.session.in_multi) return;
+  own->name = client.session.name();
+  Entry entry;
+  entry.kind = EntryKind::kDiscard;
+  entry.injected = true;
+  entry.db = own->db;
+  const std::vector<std::string_view> command = {"CLIENT", "SETNAME", own->name};
+  own->send(entry, {}, encode_request(command));
+  worker.mark_dirty(*own);
 }
 
 void defer(Client& client, const Request& request) {

@@ -31,6 +31,16 @@ Step ask_redis(Worker& worker, Client& client, const CommandRow* row, std::strin
                Topic topic);
 // Makes sure that the client has a connection of its own; false: it waits.
 bool own_connection(Worker& worker, Client& client);
+// Gives the client's own connection the client's name, which Redis may come to show.
+void wear_name(Worker& worker, Client& client);
+// What HELLO or CLIENT SETNAME did on the client's own connection, in a transaction or in part, only
+// that connection knows.
+void ask_state(Worker& worker, Client& client, bool name);
+// Makes Redis abort the transaction, and tells the client why.
+Step poison(Worker& worker, Client& client);
+// CLIENT KILL and UNBLOCK inside MULTI: queued where they mean nobody, else poison().
+bool names_clients(const CommandRow& row, std::span<const std::string_view> args);
+Step queue_if_nobody(Worker& worker, Client& client, const Request& request);
 // Remembers the request for when Redis has answered; take_deferred reads it back.
 void defer(Client& client, const Request& request);
 std::vector<std::string> take_deferred(Client& client);

@@ -19,6 +19,9 @@ struct Identity {
   std::string user = "default";
   std::string secret;
   uint8_t protocol = 2;
+  // A user's connections are on one database each: were they switched with SELECT, and the ACL took
+  // that right away, a command would run on another's. The open default user's are switched.
+  int32_t db = 0;
 
   // Shared, made when first needed: reads, writes, scripts. Apart, since CLIENT PAUSE WRITE stops a
   // whole connection, and so does a script that does not end.

@@ -31,14 +31,27 @@ Step ask_own(Worker& worker, Client& client, const Request& request, Topic topic
   entry.kind = EntryKind::kCollect;
   entry.topic = topic;
   client.dedicated->tainted = true;
+  wear_name(worker, client);
   client.wait = Wait::kAnswer;
   worker.forward(client, *client.dedicated, entry, {}, request.bytes);
+  if (topic == Topic::kServerInfo) {
+    ask_state(worker, client, parse_hello(request.args()).set_name() != nullptr);
+  }
   return Step::kDone;
+}
+
+// Redis keeps the database when the user changes, even one that the new user may not SELECT: only a
+// connection that changes its user in the same way can do that.
+void keep_database(Worker& worker, Client& client) {
+  if (client.session.db == 0 || client.dedicated != nullptr) return;
+  worker.attach_dedicated(client);
+  client.keep_dedicated = true;
 }
 
 void log_in(Worker& worker, Client& client, std::string_view user, std::string_view secret) {
   client.session.authenticated = true;
-  worker.adopt_identity(client, worker.identity(true, user, secret, client.session.protocol));
+  worker.adopt_identity(client, worker.identity(true, user, secret, client.session.protocol,
+                                                client.session.db));
 }
 
 // The end of HELLO: the protocol changes, and Redis tells about itself in it.
@@ -46,9 +59,7 @@ void switch_protocol(Worker& worker, Client& client, const HelloRequest& hello) 
   if (!hello.error.empty()) return answer(worker, client, hello.error);
   if (!client.session.authenticated) return answer(worker, client, kHelloNoAuthReply);
   if (hello.protocol) client.session.protocol = static_cast<uint8_t>(*hello.protocol);
-  Identity& now = *client.identity;
-  worker.adopt_identity(client, worker.identity(now.logged_in, now.user, now.secret,
-                                                client.session.protocol));
+  worker.renew_identity(client);
   Entry entry = entry_for(client, nullptr);
   entry.kind = EntryKind::kCollect;
   entry.topic = Topic::kServerInfo;
@@ -56,6 +67,28 @@ void switch_protocol(Worker& worker, Client& client, const HelloRequest& hello) 
   client.wait = Wait::kAnswer;
   worker.forward(client, worker.shared(*client.identity, Role::kReads), entry, {},
                  "*1\r\n$5\r\nHELLO\r\n");
+}
+
+// HELLO's options take effect from left to right, each before the next is looked at. AUTH needs
+// Redis's word: finish_hello comes back here.
+void take_steps(Worker& worker, Client& client, const HelloRequest& hello) {
+  size_t i = client.extra_ ? client.extra_->hello_step : 0;
+  for (; i < hello.steps.size(); ++i) {
+    const HelloStep& step = hello.steps[i];
+    if (step.kind == HelloStep::Kind::kSetName) {
+      client.session.set_name(step.name);
+      continue;
+    }
+    client.extra().hello_step = i;
+    const std::vector<std::string_view> auth = {"AUTH", step.user, step.password};
+    ask_login(worker, client, encode_request(auth), Topic::kHello);
+    return;
+  }
+  if (client.extra_) {
+    client.extra_->hello_step = 0;
+    client.extra_->deferred.clear();
+  }
+  switch_protocol(worker, client, hello);
 }
 
 std::string_view or_user(const std::vector<std::string>& args) {
@@ -123,6 +156,7 @@ constexpr std::string_view kHelp[] = {
 Step handle_auth(Worker& worker, Client& client, const Request& request) {
   // Redis 7.0 takes AUTH with one or two arguments; more is a syntax error, and its to answer.
   if (!drained_or_wait(client)) return Step::kWait;
+  keep_database(worker, client);
   defer(client, request);
   if (client.dedicated != nullptr) return ask_own(worker, client, request, Topic::kAuth);
   return ask_login(worker, client, request.bytes, Topic::kAuth);
@@ -140,25 +174,24 @@ Step handle_hello(Worker& worker, Client& client, const Request& request) {
   if (client.dedicated != nullptr) return ask_own(worker, client, request, Topic::kServerInfo);
   const std::vector<std::string> args = take_deferred(client);
   const HelloRequest hello = parse_hello(views(args));
-  if (const HelloStep* login = hello.auth()) {
+  if (hello.auth() != nullptr) {
+    keep_database(worker, client);
     defer(client, request);
-    const std::vector<std::string_view> auth = {"AUTH", login->user, login->password};
-    return ask_login(worker, client, encode_request(auth), Topic::kHello);
+    if (client.dedicated != nullptr) return ask_own(worker, client, request, Topic::kServerInfo);
+    client.extra().hello_step = 0;
   }
-  if (const HelloStep* name = hello.set_name()) client.session.set_name(name->name);
-  switch_protocol(worker, client, hello);
+  take_steps(worker, client, hello);
   return Step::kDone;
 }
 
 void finish_hello(Worker& worker, Client& client, const std::string& reply) {
   const std::vector<std::string> args = take_deferred(client);
-  const HelloRequest hello = parse_hello(views(args));
   if (reply.starts_with('-')) return answer(worker, client, reply);
-  for (const HelloStep& step : hello.steps) {
-    if (step.kind == HelloStep::Kind::kAuth) log_in(worker, client, step.user, step.password);
-    if (step.kind == HelloStep::Kind::kSetName) client.session.set_name(step.name);
-  }
-  switch_protocol(worker, client, hello);
+  client.extra().deferred = encode_request(views(args));
+  const HelloRequest hello = parse_hello(views(args));
+  const HelloStep& login = hello.steps[client.extra().hello_step++];
+  log_in(worker, client, login.user, login.password);
+  take_steps(worker, client, hello);
 }
 
 // The reply to HELLO. On a connection of the client's own, Redis has done what it asked.
@@ -169,11 +202,8 @@ void finish_server_info(Worker& worker, Client& client, const std::string& reply
     if (!reply.starts_with('-')) {
       if (hello.protocol) client.session.protocol = static_cast<uint8_t>(*hello.protocol);
       client.dedicated->protocol = client.session.protocol;
-      Identity& now = *client.identity;
-      worker.adopt_identity(client, worker.identity(now.logged_in, now.user, now.secret,
-                                                    client.session.protocol));
+      worker.renew_identity(client);
       if (const HelloStep* step = hello.auth()) log_in(worker, client, step->user, step->password);
-      if (const HelloStep* step = hello.set_name()) client.session.set_name(step->name);
     }
   }
   answer(worker, client, reply);

@@ -108,14 +108,6 @@ void Worker::on_replied(Upstream& upstream, const Entry& entry, char type, size_
     if (entry.topic == Topic::kUnblocked) {
       end_request(client.session);
       client.wait = Wait::kDrain;  // drained() lets it go on
-    } else if (entry.topic == Topic::kExec) {
-      if (client.extra_ && client.extra_->queued_name) {
-        const bool executed = type == '*' && bytes > 5;  // not "*-1"
-        if (executed && valid_client_name(*client.extra_->queued_name)) {
-          client.session.set_name(*client.extra_->queued_name);
-        }
-        client.extra_->queued_name.reset();
-      }
     } else if (type == '-' && client.dedicated == &upstream) {
       // DISCARD or UNWATCH was not allowed: the state is still there, and the client keeps it.
       client.session.in_multi = client.session.in_multi || entry.topic == Topic::kDiscard;
@@ -155,9 +147,14 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
   if (awaited) client.wait = Wait::kNone;
   switch (entry.topic) {
     case Topic::kSelect:
-      if (!failed) client.session.db = client.extra().select_db;
-      // It has been selected by us, by name; else what is selected is as before, which we forgot.
-      upstream.db = failed ? -1 : client.session.db;
+      if (!failed) {
+        client.session.db = client.extra().select_db;
+        renew_identity(client);
+      }
+      // Unless another was selected behind it.
+      if (upstream.db == client.extra().unknown_db) {
+        upstream.db = failed ? upstream.db_before : client.session.db;
+      }
       answer(*this, client, text);
       break;
     case Topic::kAuth: finish_auth(*this, client, text); break;
@@ -205,7 +202,17 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
     case Topic::kNone:
     case Topic::kSubscribe:
     case Topic::kUnblocked:
-    case Topic::kExec:
+    case Topic::kProtocolNow:
+      if (failed) break;
+      client.session.protocol = text.starts_with('%') ? 3 : 2;
+      upstream.protocol = client.session.protocol;
+      break;
+    case Topic::kNameNow: {
+      ReplyElement name;
+      if (!failed && ReplyReader(text).next(name)) client.session.set_name(name.text);
+      upstream.name = client.session.name();
+      break;
+    }
     case Topic::kDiscard:
     case Topic::kUnwatch:
       answer(*this, client, text);

@@ -20,7 +20,8 @@ constexpr size_t kCollectedBytesMax = 4 * kMiB;
 }  // namespace
 
 Upstream::Upstream(Worker& worker, Identity* identity, Role role)
-    : protocol(identity != nullptr ? identity->protocol : 2),
+    : db(identity != nullptr ? identity->db : 0),
+      protocol(identity != nullptr ? identity->protocol : 2),
       worker_(worker),
       identity_(identity),
       role_(role),
@@ -53,7 +54,14 @@ void Upstream::start_handshake() {
   if (identity_ != nullptr && identity_->logged_in) {
     args.insert(args.end(), {"AUTH", identity_->user, identity_->secret});
   }
-  const std::string request = encode_request(args);
+  std::string request = encode_request(args);
+  // `db` may have moved on already: what is queued begins with its own SELECT where it needs one.
+  const int32_t own_db = identity_ != nullptr ? identity_->db : 0;
+  if (own_db != 0) {
+    const std::string number = std::to_string(own_db);
+    append_request(request, std::vector<std::string_view>{"SELECT", number});
+  }
+  handshake_replies_ = own_db != 0 ? 2 : 1;
   state_ = State::kHandshake;
   // A fresh socket takes a few hundred bytes at once; if it does not, the connection is no use.
   if (::send(fd_, request.data(), request.size(), MSG_NOSIGNAL) !=
@@ -73,7 +81,8 @@ void Upstream::finish_handshake(std::string_view reply) {
     worker_.metrics().upstream_connect_failures.add();
     const std::string_view text = reply.substr(1, reply.find('\r') - 1);
     // Redis has an opinion on who asks; anything else (too many clients) may pass with time.
-    if (!needs_login && !reply.starts_with("-WRONGPASS") && !reply.starts_with("-DENIED")) {
+    if (!needs_login && !reply.starts_with("-WRONGPASS") && !reply.starts_with("-DENIED") &&
+        !reply.starts_with("-NOPERM")) {
       return lost(text);
     }
     log_event(needs_login ? LogLevel::kDebug : LogLevel::kWarn, "upstream_refused",
@@ -84,7 +93,6 @@ void Upstream::finish_handshake(std::string_view reply) {
     answer_all(Canned::kHandshake);
     return worker_.on_identity_refused(*identity_, needs_login);
   }
-  redis_client_id_ = hello_reply_id(reply);
   state_ = State::kReady;
   if (down_since_ms_ != 0) log_info("upstream_back", {{"after_ms", worker_.now_ms() - down_since_ms_}});
   down_since_ms_ = 0;
@@ -267,7 +275,8 @@ void Upstream::consume(const BlockRef& block, const char* p, const char* end) {
         const std::string reply = std::move(collected_);
         collected_.clear();
         cursor_ = ReplyCursor();
-        finish_handshake(reply);
+        if (const uint64_t id = hello_reply_id(reply)) redis_client_id_ = id;
+        if (--handshake_replies_ == 0 || reply.starts_with('-')) finish_handshake(reply);
       }
       continue;
     }
@@ -428,7 +437,7 @@ void Upstream::rebuild_after_loss() {
   out_ = OutQueue(OutQueue::kLongTailBytes);
   retained_ = ByteRing();
   queued_total_ = sent_total_ = front_offset_ = 0;
-  db = 0;
+  db = identity_ != nullptr ? identity_->db : 0;
   for (const Entry& entry : outstanding) {
     const uint64_t start = offset;
     offset += entry.size;
@@ -490,7 +499,7 @@ void Upstream::answer_all(Canned canned) {
   out_ = OutQueue(OutQueue::kLongTailBytes);
   retained_ = ByteRing();
   queued_total_ = sent_total_ = front_offset_ = 0;
-  db = 0;
+  db = identity_ != nullptr ? identity_->db : 0;
   for (Entry& entry : outstanding) {
     if (entry.injected) continue;
     if (entry.canned == Canned::kNone) entry.canned = canned;
@@ -525,6 +534,7 @@ void Upstream::close_socket() {
   poll_events_ = 0;
   cursor_ = ReplyCursor();
   redis_client_id_ = 0;
+  name.clear();
 }
 
 void Upstream::pause_reading(bool paused) {

@@ -47,7 +47,8 @@ enum class Topic : uint8_t {
   kNone,
   kSubscribe,
   kUnblocked,   // a blocking command is answered
-  kExec,
+  kProtocolNow,
+  kNameNow,
   kDiscard,
   kUnwatch,
   kPoison,      // what makes Redis abort a transaction
@@ -103,6 +104,13 @@ class Upstream {
   void send(const Entry& entry, const BlockRef& block, std::string_view bytes);
   // More bytes of the request sent last, which streams.
   void send_more(const BlockRef& block, std::string_view bytes);
+  // A SELECT of a client's was sent, and may fail: the database is not known until its reply. Returns
+  // the mark that `db` has until then, different each time.
+  int32_t forget_db() {
+    db_before = db;
+    if (--unknown_db_ > -2) unknown_db_ = -2;
+    return db = unknown_db_;
+  }
   // Puts SELECT in front if the connection is on another database.
   void select(int32_t db);
   // A reply of ours after all that is outstanding.
@@ -140,8 +148,10 @@ class Upstream {
 
   // The client that a dedicated connection is lent to; none: in the pool.
   ClientRef owner;
-  int32_t db = 0;           // selected; -1: not known
+  int32_t db = 0;           // selected; negative: not known
+  int32_t db_before = 0;    // forget_db()
   uint8_t protocol = 2;
+  std::string name;         // CLIENT SETNAME
   bool pubsub = false;      // SUBSCRIBE was sent: frames may be messages
   // From now on (after what is outstanding) everything that arrives goes to the owner, unframed.
   void make_opaque() { opaque_ = true; }
@@ -180,7 +190,9 @@ class Upstream {
   int fd_ = -1;
   State state_ = State::kIdle;
   Role role_;
+  int32_t unknown_db_ = -1;
   bool want_write_ = false;
+  uint8_t handshake_replies_ = 1;
   bool paused_ = false;
   bool opaque_ = false;
   bool retired_ = false;

@@ -34,7 +34,7 @@ Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings>
   uv_prepare_init(&loop_, &prepare_);
   uv_timer_init(&loop_, &tick_);
   uv_timer_init(&loop_, &retry_);
-  default_identity_ = &identity(false, "default", "", 2);
+  default_identity_ = &identity(false, "default", "", 2, 0);
 }
 
 Worker::~Worker() {
@@ -375,10 +375,11 @@ void Worker::forward(Client& client, Upstream& upstream, Entry entry, const Bloc
 // --- connections to Redis ----------------------------------------------------------------------
 
 Identity& Worker::identity(bool logged_in, std::string_view user, std::string_view secret,
-                           uint8_t protocol) {
+                           uint8_t protocol, int32_t db) {
+  const int32_t own_db = logged_in ? db : 0;
   for (auto& each : identities_) {
-    if (each->logged_in == logged_in && each->protocol == protocol && each->user == user &&
-        each->secret == secret) {
+    if (each->logged_in == logged_in && each->protocol == protocol && each->db == own_db &&
+        each->user == user && each->secret == secret) {
       return *each;
     }
   }
@@ -387,6 +388,7 @@ Identity& Worker::identity(bool logged_in, std::string_view user, std::string_vi
   fresh->user = user;
   fresh->secret = secret;
   fresh->protocol = protocol;
+  fresh->db = own_db;
   identities_.push_back(std::move(fresh));
   return *identities_.back();
 }
@@ -395,6 +397,12 @@ void Worker::adopt_identity(Client& client, Identity& identity) {
   if (client.identity != nullptr) --client.identity->clients;
   client.identity = &identity;
   ++identity.clients;
+}
+
+void Worker::renew_identity(Client& client) {
+  const Identity& now = *client.identity;
+  adopt_identity(client, identity(now.logged_in, now.user, now.secret, client.session.protocol,
+                                  client.session.db));
 }
 
 void Worker::close_identity(Identity& identity) {

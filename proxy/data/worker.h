@@ -131,8 +131,10 @@ class Worker {
   Client* find_client(uint64_t id);
   void for_each_client(const std::function<void(Client&)>& visit);
   Identity& identity(bool logged_in, std::string_view user, std::string_view secret,
-                     uint8_t protocol);
+                     uint8_t protocol, int32_t db);
   void adopt_identity(Client& client, Identity& identity);
+  // The client's protocol or database has changed.
+  void renew_identity(Client& client);
   Upstream& shared(Identity& identity, Role role);
   Upstream& attach_dedicated(Client& client);
   void detach_dedicated(Client& client);

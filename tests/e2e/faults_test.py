@@ -107,7 +107,8 @@ def redis_stays_away(stage):
         assert all(str(reply).startswith("CLUSTERDOWN azimuth: ") for reply in got), got
         redis.restart()
         wait_until(lambda: one.cmd("GET", "nothing") is None, what="back")
-        assert one.pipeline(["SET", "where", "three"], ["GET", "n"], ["CLIENT", "GETNAME"]) == ["OK", None, b"me"]
+        got = one.pipeline(["SET", "where", "three"], ["GET", "n"], ["CLIENT", "GETNAME"])
+        assert got == ["OK", None, b"me"], got
         with redis.connect() as admin:
             assert admin.pipeline(["SELECT", 3], ["GET", "where"])[1] == b"three", "the database is kept"
 

@@ -17,7 +17,7 @@ struct Framed {
   std::string error;
 };
 
-Framed frame(const std::string& text, const RequestLimits& limits = kAuthenticatedLimits) {
+Framed frame_block(const std::string& text, const RequestLimits& limits) {
   // A copy of the exact size: a sanitizer sees each byte that is read beyond it.
   const std::vector<char> exact(text.begin(), text.end());
   RequestFrame out;
@@ -65,6 +65,19 @@ Cursored follow(const std::string& text, std::mt19937& random, std::size_t piece
   return result;
 }
 
+// Both readers, on several ways to cut the text up, which must not differ.
+Framed frame(const std::string& text, const RequestLimits& limits = kAuthenticatedLimits) {
+  const Framed framed = frame_block(text, limits);
+  std::mt19937 random(1);
+  for (const std::size_t piece_max : {1UL, 3UL, 50UL, 1000000UL}) {
+    const Cursored followed = follow(text, random, piece_max, limits);
+    CHECK(followed.status == framed.status);
+    CHECK(followed.error == framed.error);
+    if (framed.status != FrameStatus::kError) CHECK(followed.size == framed.size);
+  }
+  return framed;
+}
+
 FrameStatus status_of(reference::Verdict verdict) {
   switch (verdict) {
     case reference::Verdict::kComplete:
@@ -99,6 +112,7 @@ TEST_CASE("a request is found, with its arguments") {
       {"PING\r\n", 6, {"PING"}},
       {"PING\n", 5, {"PING"}},
       {"  set  k \"a\\x41\\n\\q\" 'it\\'s'\t\r\nGET", 31, {"set", "k", "aA\nq", "it's"}},
+      {"get 'a\\\\'b' \"\\\\\" '\\x'\n", 22, {"get", "a\\'b", "\\", "\\x"}},
       {"GET foo\"bar\" x\vy\n", 17, {"GET", "foobar", "x\vy"}},
       {"\"\"\r\n", 4, {""}},
       {"$4\r\n", 4, {"$4"}},
@@ -338,7 +352,7 @@ TEST_CASE("framer, cursor and reference read every request alike, however it is 
     const RequestLimits& limits = login ? kAuthenticatedLimits : kUnauthenticatedLimits;
     const auto expected =
         reference::read_request(text, login ? reference::Limits{} : reference::Limits{10, 16384});
-    const Framed framed = frame(text, limits);
+    const Framed framed = frame_block(text, limits);
     const Cursored followed = follow(text, random, round % 3 == 0 ? 1 : 1 + random() % 200, limits);
     INFO("seed " << seed << " round " << round << ": " << text.substr(0, 200));
     REQUIRE(framed.status == status_of(expected.verdict));

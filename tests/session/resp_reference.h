@@ -197,9 +197,9 @@ inline Reply read_reply(std::string_view text, int depth = 200) {
   long long n = 0;
   const bool number = read_integer(digits, n);
   if (stop == std::string_view::npos || stop + 1 == text.size()) {
-    const bool hopeful = digits.empty() || digits == "-" || number;
+    const bool hopeful =
+        digits.empty() || digits == "-" || (number && n <= (1LL << 40) && n >= -(1LL << 40));
     out.verdict = hopeful ? Verdict::kNeedMore : Verdict::kError;
-    // Over-long digits are wrong at once in both readers only when they cannot be a number.
     return out;
   }
   if (text[stop + 1] != '\n' || !number || n > (1LL << 40) || n < -1) return out;

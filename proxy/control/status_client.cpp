@@ -1,0 +1,269 @@
+#include "proxy/control/status_client.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+#include "conf/limits.h"
+#include "proxy/data/socket.h"
+
+namespace azimuth {
+
+namespace {
+
+using Json = nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+constexpr size_t kReplyBytesMax = 16 * kMiB;
+constexpr uint32_t kTimeoutMs = 5000;
+
+// A connected socket that keeps to one deadline.
+class Exchange {
+ public:
+  Exchange(int fd, uint32_t timeout_ms)
+      : fd_(fd), deadline_(Clock::now() + std::chrono::milliseconds(timeout_ms)) {}
+  ~Exchange() { ::close(fd_); }
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  // 0, or a negative errno.
+  int wait(short events) {
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline_ - Clock::now()).count();
+    if (left <= 0) return -ETIMEDOUT;
+    pollfd ready{fd_, events, 0};
+    const int n = ::poll(&ready, 1, static_cast<int>(left));
+    if (n < 0) return errno == EINTR ? 0 : -errno;
+    return n == 0 ? -ETIMEDOUT : 0;
+  }
+
+  int connected() {
+    const int rc = wait(POLLOUT);
+    return rc != 0 ? rc : connect_result(fd_);
+  }
+
+  int send(std::string_view bytes) {
+    while (!bytes.empty()) {
+      if (const int rc = wait(POLLOUT); rc != 0) return rc;
+      const ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      if (n > 0) bytes.remove_prefix(static_cast<size_t>(n));
+      if (n < 0 && errno != EAGAIN && errno != EINTR) return -errno;
+    }
+    return 0;
+  }
+
+  int receive_all(std::string& bytes) {
+    while (bytes.size() < kReplyBytesMax) {
+      if (const int rc = wait(POLLIN); rc != 0) return rc;
+      char block[16384];
+      const ssize_t n = ::recv(fd_, block, sizeof block, MSG_DONTWAIT);
+      if (n == 0) return 0;
+      if (n > 0) bytes.append(block, static_cast<size_t>(n));
+      if (n < 0 && errno != EAGAIN && errno != EINTR) return -errno;
+    }
+    return -EMSGSIZE;
+  }
+
+ private:
+  int fd_;
+  Clock::time_point deadline_;
+};
+
+std::string printable(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = '?';
+  }
+  return text;
+}
+
+// A member of an object as text: strings as they are, the rest as JSON; "-" if there is none.
+std::string text_of(const Json& object, const char* key) {
+  if (!object.is_object()) return "-";
+  const auto it = object.find(key);
+  if (it == object.end() || it->is_null()) return "-";
+  if (it->is_string()) {
+    const auto text = it->get<std::string>();
+    return text.empty() ? "-" : printable(text);
+  }
+  return it->dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+const Json& member(const Json& object, const char* key) {
+  static const Json nothing;
+  if (!object.is_object()) return nothing;
+  const auto it = object.find(key);
+  return it == object.end() ? nothing : *it;
+}
+
+bool is_true(const Json& object, const char* key) {
+  const Json& value = member(object, key);
+  return value.is_boolean() && value.get<bool>();
+}
+
+// Columns as wide as their widest cell.
+std::string columns(const std::vector<std::vector<std::string>>& rows, std::string_view indent) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string out;
+  for (const auto& row : rows) {
+    out.append(indent);
+    for (size_t i = 0; i < row.size(); ++i) {
+      out.append(row[i]);
+      if (i + 1 < row.size()) out.append(widths[i] - row[i].size() + 2, ' ');
+    }
+    out += '\n';
+  }
+  return out;
+}
+
+// "reads 10, writes 2": what is zero is left out, unless all of it is.
+std::string counts(const Json& object) {
+  std::string out;
+  if (object.is_object()) {
+    for (const auto& [key, value] : object.items()) {
+      if (!value.is_number() || value.get<double>() == 0) continue;
+      out += (out.empty() ? "" : ", ") + printable(key) + " " + value.dump();
+    }
+  }
+  return out.empty() ? "none" : out;
+}
+
+std::string redis_line(const Json& redis) {
+  if (!redis.is_object()) return "none (a sidecar)";
+  std::string out = text_of(redis, "address") + ": " + text_of(redis, "status");
+  if (is_true(redis, "loading")) out += ", loading its data set";
+  if (redis.contains("reason")) out += " (" + text_of(redis, "reason") + ")";
+  if (text_of(redis, "version") != "-") {
+    out += ", version " + text_of(redis, "version") + ", " + text_of(redis, "role") + ", offset " +
+           text_of(redis, "offset");
+  }
+  return out;
+}
+
+std::string latency_line(const Json& latency) {
+  return "p50 " + text_of(latency, "p50") + " us, p99 " + text_of(latency, "p99") + " us";
+}
+
+std::string listen_line(const Json& status) {
+  std::string out;
+  const Json& listen = member(status, "listen");
+  if (listen.is_array()) {
+    for (const Json& each : listen) {
+      if (each.is_string()) out += (out.empty() ? "" : ", ") + printable(each.get<std::string>());
+    }
+  }
+  return out.empty() ? "-" : out;
+}
+
+std::string member_table(const Json& members) {
+  if (!members.is_array() || members.empty()) return "";
+  std::vector<std::vector<std::string>> rows = {
+      {"member", "zone", "region", "role", "alive", "ready", "position", "lag"}};
+  for (const Json& each : members) {
+    const Json& position = member(each, "position");
+    rows.push_back(
+        {text_of(each, "id"), text_of(each, "zone"), text_of(each, "region"), text_of(each, "role"),
+         is_true(each, "alive") ? "yes" : "no", is_true(each, "ready") ? "yes" : "no",
+         text_of(position, "epoch") + ":" + text_of(position, "offset"), text_of(each, "lag")});
+  }
+  return "\n" + columns(rows, "");
+}
+
+}  // namespace
+
+Result<HttpReply> http_get(const Endpoint& endpoint, std::string_view path, uint32_t timeout_ms) {
+  const auto failed = [](int code) {
+    return make_error(ErrorCode::kUnavailable, Fault::kPeer, std::strerror(-code));
+  };
+  std::string why;
+  const auto address = resolve_address(endpoint, why);
+  if (!address) return make_error(ErrorCode::kUnavailable, Fault::kPeer, why);
+  const int fd = connect_to(*address);
+  if (fd < 0) return failed(fd);
+  Exchange exchange(fd, timeout_ms);
+  if (const int rc = exchange.connected(); rc != 0) return failed(rc);
+  std::string request = "GET ";
+  request.append(path).append(" HTTP/1.1\r\nHost: ");
+  request.append(endpoint.kind == Endpoint::Kind::kTcp ? to_string(endpoint) : "localhost");
+  request.append("\r\nConnection: close\r\n\r\n");
+  if (const int rc = exchange.send(request); rc != 0) return failed(rc);
+  std::string bytes;
+  if (const int rc = exchange.receive_all(bytes); rc != 0) return failed(rc);
+
+  const size_t header_end = bytes.find("\r\n\r\n");
+  HttpReply reply;
+  if (header_end == std::string::npos ||
+      std::sscanf(bytes.c_str(), "HTTP/1.%*d %3d", &reply.status) != 1) {
+    return make_error(ErrorCode::kInvalid, Fault::kPeer, "what listens there speaks no HTTP");
+  }
+  reply.body = bytes.substr(header_end + 4);
+  return reply;
+}
+
+Result<std::string> status_table(std::string_view document) {
+  const Json status = Json::parse(document, nullptr, false);
+  if (!status.is_object() || !status.contains("node")) {
+    return make_error(ErrorCode::kInvalid, Fault::kPeer, "what listens there is no azimuth");
+  }
+  const Json& counters = member(status, "counters");
+  const Json& clients = member(counters, "clients");
+  const Json& latency = member(counters, "latency_us");
+  std::vector<std::vector<std::string>> rows;
+  rows.push_back({"node", text_of(status, "node") + " (azimuth " + text_of(status, "version") +
+                              ", up " + text_of(status, "uptime_s") + " s)"});
+  rows.push_back(
+      {"ready", is_true(status, "ready") ? "yes" : "no: " + text_of(status, "not_ready_reason")});
+  rows.push_back({"role", text_of(status, "role") +
+                              (is_true(status, "isolated") ? ", isolated" : "") +
+                              (is_true(status, "draining") ? ", draining" : "")});
+  rows.push_back({"primary", text_of(status, "primary") + ", epoch " + text_of(status, "epoch")});
+  rows.push_back({"zone", text_of(status, "zone") + ", region " + text_of(status, "region")});
+  rows.push_back({"listen", listen_line(status)});
+  rows.push_back({"redis", redis_line(member(status, "redis"))});
+  rows.push_back({"clients", text_of(clients, "connected") + " now, " +
+                                 text_of(clients, "accepted") + " accepted"});
+  rows.push_back({"commands", counts(member(counters, "commands"))});
+  rows.push_back({"errors", counts(member(counters, "errors"))});
+  rows.push_back({"latency", "reads " + latency_line(member(latency, "reads")) + "; writes " +
+                                 latency_line(member(latency, "writes"))});
+  return columns(rows, "") + member_table(member(status, "members"));
+}
+
+int run_status(const std::string& address, bool as_json) {
+  const auto endpoint = parse_endpoint(address);
+  if (!endpoint.ok()) {
+    std::fprintf(stderr, "azimuth status: --addr %s\n", endpoint.error().message.c_str());
+    return 2;
+  }
+  const auto failed = [&](const std::string& why) {
+    std::fprintf(
+        stderr,
+        "azimuth status: no answer from %s: %s\n"
+        "Is azimuth running there, with [admin] address = \"%s\"? Otherwise name its admin "
+        "address: azimuth status --addr ADDR:PORT\n",
+        address.c_str(), why.c_str(), address.c_str());
+    return 1;
+  };
+  const auto reply = http_get(*endpoint, "/status", kTimeoutMs);
+  if (!reply.ok()) return failed(reply.error().message);
+  if (reply->status != 200) return failed("HTTP status " + std::to_string(reply->status));
+  const auto table = status_table(reply->body);
+  if (!table.ok()) return failed(table.error().message);
+  const std::string& text = as_json ? reply->body : *table;
+  std::fputs(text.c_str(), stdout);
+  if (!text.ends_with('\n')) std::fputc('\n', stdout);
+  return std::fflush(stdout) == 0 ? 0 : 1;
+}
+
+}  // namespace azimuth
