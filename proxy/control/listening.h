@@ -2,7 +2,7 @@
 //
 // Invariants: what is opened is closed again if a later one fails; an address that another process
 // listens on is refused, though SO_REUSEPORT would let two nodes share it and each take a part of
-// the clients without a word. For start-up: a host name's look-up blocks.
+// the clients without a word. A host name's look-up blocks. Owned by the main thread, at start-up.
 #pragma once
 
 #include <string>

@@ -80,7 +80,7 @@ enum class CutReason : uint8_t {
   kProtocol,       // no RESP
   kCrossProtocol,  // POST or Host: somebody points a browser at us
   kKilled,         // CLIENT KILL, ACL DELUSER
-  kClientsMax,     // refused at the door
+  kTooManyClients,     // refused at the door
   kUpstream,       // its dedicated connection to Redis ended
   kDrain,          // this process stops
 };

@@ -117,7 +117,7 @@ std::vector<BackendCommand> backend_commands(const redisReply& reply) {
 }
 
 RedisWatch::RedisWatch(uv_loop_t* loop, const RedisSettings& settings, const SocketAddress& address,
-                     Hooks hooks)
+                       Hooks hooks)
     : loop_(loop),
       settings_(settings),
       hooks_(std::move(hooks)),

@@ -46,7 +46,7 @@ class RedisWatch {
 
   // `address`: where Redis was found at start-up; none if it was not.
   RedisWatch(uv_loop_t* loop, const RedisSettings& settings, const SocketAddress& address,
-            Hooks hooks);
+             Hooks hooks);
   ~RedisWatch();
   RedisWatch(const RedisWatch&) = delete;
   RedisWatch& operator=(const RedisWatch&) = delete;

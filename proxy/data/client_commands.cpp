@@ -37,7 +37,9 @@ std::vector<std::string_view> harmless_form(std::span<const std::string_view> ar
   }
   if (same_word(sub, "slowlog")) return {"SLOWLOG", "LEN"};
   if (same_word(sub, "unblock")) return {"CLIENT", sub, "0"};
-  return {"CLIENT", sub, "?", "?"};
+  std::vector<std::string_view> form = {"CLIENT", sub};
+  form.resize(args.size(), "?");  // the arity is judged before the ACL, the options behind it
+  return form;
 }
 
 // A client as CLIENT LIST shows it; the texts are borrowed from the second.
@@ -335,15 +337,7 @@ Step handle_client(Worker& worker, Client& client, const Request& request, const
   if (is(row, CommandId::kClientTracking)) return handle_tracking(worker, client, request, row);
   if ((is(row, CommandId::kClientGetredir) || is(row, CommandId::kClientTrackinginfo)) &&
       client.session.tracking && tracking_redirect(client.session.extra().tracking) > 0) {
-    if (!drained_or_wait(client)) return Step::kWait;
-    std::string out;
-    if (is(row, CommandId::kClientGetredir)) {
-      append_integer(out, tracking_redirect(client.session.extra().tracking));
-    } else {
-      append_tracking_info(out, client.session.protocol, client.session.extra().tracking);
-    }
-    answer(worker, client, out);
-    return Step::kDone;
+    return ask_redis(worker, client, &row, request.bytes, Topic::kRedirect);
   }
   // The row is the container's where Redis does not know the subcommand.
   const bool known = row.container != row.id;

@@ -47,7 +47,7 @@ void Worker::admit(int fd, const Listener& listener) {
     constexpr std::string_view kFull = "-ERR max number of clients reached\r\n";
     [[maybe_unused]] const ssize_t n = ::send(fd, kFull.data(), kFull.size(), MSG_NOSIGNAL);
     ::close(fd);
-    metrics_.count_cut(draining_ ? CutReason::kDrain : CutReason::kClientsMax);
+    metrics_.count_cut(draining_ ? CutReason::kDrain : CutReason::kTooManyClients);
     return;
   }
   tune(fd, settings_->limits.tcp_keepalive_s);
@@ -439,7 +439,7 @@ void Worker::cut(Client& client, CutReason reason) {
   if (client.closing) return;
   client.closing = true;
   metrics_.count_cut(reason);
-  log_info("client_closed",
+  log_debug("client_closed",
             {{"id", client.id}, {"reason", kCutReasonNames[static_cast<size_t>(reason)]}});
   ++client.self.generation;  // what is outstanding for it is nobody's now
   client.span_size = 0;

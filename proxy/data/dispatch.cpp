@@ -238,6 +238,7 @@ Step transaction(Worker& worker, Client& client, const Request& request, const C
       if (!own_connection(worker, client)) return Step::kWait;
       if (row.handling == Handling::kMulti) {
         session.in_multi = true;
+        session.multi_commands = 0;
       } else {
         session.watching = true;
       }
@@ -473,6 +474,7 @@ Step forward_plain(Worker& worker, Client& client, const Request& request, const
   Entry entry = entry_for(client, row);
   entry.kind = kind;
   entry.topic = topic;
+  if (client.session.in_multi) ++client.session.multi_commands;
   worker.record_command(client, row, route);
   worker.forward(client, *upstream, entry, request.block, request.bytes);
   return Step::kDone;

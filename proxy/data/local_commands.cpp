@@ -43,8 +43,8 @@ Step ask_own(Worker& worker, Client& client, const Request& request, Topic topic
 // Redis keeps the database when the user changes, even one that the new user may not SELECT: only a
 // connection that changes its user in the same way can do that.
 void keep_database(Worker& worker, Client& client) {
-  if (client.session.db == 0 || client.dedicated != nullptr) return;
-  worker.attach_dedicated(client);
+  if (client.session.db == 0) return;
+  if (client.dedicated == nullptr) worker.attach_dedicated(client);
   client.keep_dedicated = true;
 }
 

@@ -54,13 +54,13 @@ std::string with_section(const std::string& reply, const std::string& section, i
   return out;
 }
 
-// HELLO's own reply, with azimuth's id for the client in place of Redis's for our connection.
-std::string with_client_id(const std::string& reply, uint64_t id) {
+// A reply of names and values, with azimuth's client id in place of Redis's behind the name `key`.
+std::string with_client_id(const std::string& reply, std::string_view key, uint64_t id) {
   ReplyReader reader(reply);
   ReplyElement element;
   if (!reader.next(element) || !element.is_aggregate()) return reply;
   while (reader.next(element)) {
-    if (element.text != "id") continue;
+    if (element.text != key) continue;
     const size_t from = reply.size() - reader.rest().size();
     if (!reader.next(element)) break;
     const size_t to = reply.size() - reader.rest().size();
@@ -159,7 +159,15 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
       break;
     case Topic::kAuth: finish_auth(*this, client, text); break;
     case Topic::kHello: finish_hello(*this, client, text); break;
-    case Topic::kServerInfo: finish_server_info(*this, client, with_client_id(text, client.id)); break;
+    case Topic::kServerInfo:
+      finish_server_info(*this, client, with_client_id(text, "id", client.id));
+      break;
+    case Topic::kRedirect: {
+      const auto id = static_cast<uint64_t>(tracking_redirect(client.session.extra().tracking));
+      answer(*this, client, text.starts_with(':') ? ":" + std::to_string(id) + "\r\n"
+                                                  : with_client_id(text, "redirect", id));
+      break;
+    }
     case Topic::kProbe: finish_probe(*this, client, text); break;
     case Topic::kTracking: finish_tracking(*this, client, text); break;
     case Topic::kInfo:
@@ -209,7 +217,9 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
       break;
     case Topic::kNameNow: {
       ReplyElement name;
-      if (!failed && ReplyReader(text).next(name)) client.session.set_name(name.text);
+      // No name: the transaction was aborted, and wear_name was not allowed before it.
+      if (failed || !ReplyReader(text).next(name) || name.null) break;
+      client.session.set_name(name.text);
       upstream.name = client.session.name();
       break;
     }

@@ -91,7 +91,9 @@ void Upstream::finish_handshake(std::string_view reply) {
     state_ = State::kIdle;
     retry_at_ms_ = worker_.now_ms() + kReconnectDelayMostMs;
     answer_all(Canned::kHandshake);
-    return worker_.on_identity_refused(*identity_, needs_login);
+    worker_.on_identity_refused(*identity_, needs_login);
+    if (role_ == Role::kDedicated) begin_close();
+    return;
   }
   state_ = State::kReady;
   if (down_since_ms_ != 0) log_info("upstream_back", {{"after_ms", worker_.now_ms() - down_since_ms_}});

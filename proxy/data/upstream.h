@@ -62,6 +62,7 @@ enum class Topic : uint8_t {
   kScriptFlush,
   kAclChange,
   kTracking,    // CLIENT TRACKING
+  kRedirect,    // CLIENT TRACKINGINFO, GETREDIR: Redis's client id becomes azimuth's
 };
 
 // A reply of azimuth's own that takes its turn among Redis's.

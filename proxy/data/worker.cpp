@@ -397,6 +397,8 @@ void Worker::adopt_identity(Client& client, Identity& identity) {
   if (client.identity != nullptr) --client.identity->clients;
   client.identity = &identity;
   ++identity.clients;
+  // Connected before it is needed, and so that we hear when Redis throws the user out.
+  if (identity.logged_in) shared(identity, Role::kReads).connect();
 }
 
 void Worker::renew_identity(Client& client) {
@@ -489,9 +491,13 @@ void Worker::on_upstream_lost(Upstream& upstream) {
   if (&upstream == auth_) release_acl_waiters();
 }
 
-// Redis does not take this user any more (DELUSER, another password after a restart): it has closed
-// the user's connections, and so do we. The default user has to log in now.
+// Redis does not take this user any more. If it has closed the user's connections (DELUSER), so do
+// we; if they are open (another password by now), those who are in stay in, as in Redis. The default
+// user has to log in.
 void Worker::on_identity_refused(Identity& identity, bool needs_login) {
+  for (const auto& [upstream, owned] : upstreams_) {
+    if (!needs_login && upstream->identity() == &identity && upstream->ready()) return;
+  }
   for_each_client([&](Client& each) {
     if (each.identity != &identity) return;
     if (needs_login) {

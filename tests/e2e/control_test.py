@@ -1,197 +1,14 @@
-"""The control thread from outside: readiness, reload, the admin pages, start-up faults, the drain."""
-import http.client
+"""The control thread from outside: readiness, reload, the admin pages."""
 import json
 import os
 import re
 import signal
 import socket
-import subprocess
-import tempfile
 import threading
 
 import harness
-from harness import RedisServer, only_azimuth, spawn, wait_until
-from resp import Client, Closed, RespError
-
-
-class Node:
-    """`azimuth run --config`, with a file that the test may rewrite. Ports are the kernel's choice."""
-
-    def __init__(self, stage, redis, text="", listen=("127.0.0.1:0",), admin=True, extra=()):
-        self.stage = stage
-        self.dir = tempfile.mkdtemp(prefix="node-", dir=harness.directory())
-        self.file = os.path.join(self.dir, "azimuth.toml")
-        self.redis = redis if isinstance(redis, str) else redis.endpoint
-        self.listen = listen
-        self.admin = admin
-        self.write(text)
-        self.log_name = os.path.join(self.dir, "log")
-        with open(self.log_name, "ab") as log:
-            self.process = spawn([stage.binary, "run", "--config", self.file, *extra], log,
-                                 stdout=subprocess.PIPE)
-        self.ready_lines = []
-        for _ in listen:
-            line = self.process.stdout.readline().decode().strip()
-            assert line.startswith("azimuth ready "), (line, self.log())
-            self.ready_lines.append(line)
-        self.addresses = [re.search(r"listen=(\S+)", line)[1] for line in self.ready_lines]
-
-    def write(self, text, redis_keys="", node_keys=""):
-        """The file anew: what the node needs, and `text`."""
-        lines = [f'[node]\nid = "n1"\nzone = "z1"\nregion = "r1"\n{node_keys}',
-                 f'[redis]\naddress = "{self.redis}"\n{redis_keys}']
-        lines += [f'[[listen]]\naddress = "{each}"' for each in self.listen]
-        if self.admin:
-            lines.append('[admin]\naddress = "127.0.0.1:0"')
-        with open(self.file, "w") as file:
-            file.write("\n".join(lines) + "\n" + text)
-
-    def reload(self, event="reloaded"):
-        """SIGHUP; waits until the log says how it went."""
-        before = self.log().count(f"event={event}")
-        self.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: self.log().count(f"event={event}") > before, what=f"{event} in the log")
-
-    def client(self, index=0, **options):
-        address = self.addresses[index]
-        if address.startswith("unix:"):
-            return Client(address[5:], **options)
-        host, port = address.rsplit(":", 1)
-        return Client((host.strip("[]"), int(port)), **options)
-
-    def log(self):
-        with open(self.log_name, errors="replace") as log:
-            return log.read()
-
-    def events(self, name):
-        return [line for line in self.log().splitlines() if f" event={name} " in line + " "]
-
-    def admin_port(self):
-        line = wait_until(lambda: self.events("admin_open"), what="admin_open")[0]
-        return int(re.search(r"addr=127\.0\.0\.1:(\d+)", line)[1])
-
-    def get(self, path, method="GET"):
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port(), timeout=20)
-        try:
-            connection.request(method, path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
-
-    def status(self):
-        return json.loads(self.get("/status")[1])
-
-    def wait_ready(self):
-        wait_until(lambda: self.get("/readyz")[0] == 200, what="/readyz 200")
-
-    def wait_not_ready(self, reason):
-        wait_until(lambda: self.get("/readyz")[0] == 503 and reason in self.get("/readyz")[1],
-                   what=f"/readyz 503 {reason}")
-
-    def end(self, seconds=40):
-        code = self.process.wait(seconds)
-        assert not harness.SANITIZER.search(self.log().encode()), self.log()[-6000:]
-        return code
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        code = self.end()
-        assert code == 0, (code, self.log()[-3000:])
-
-
-def node(stage, redis, *args, **named):
-    return Node(stage, redis, *args, **named)
-
-
-def run_to_the_end(stage, *arguments):
-    return subprocess.run([stage.binary, *arguments], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=30)
-
-
-# --- start ---------------------------------------------------------------------------------------
-
-@only_azimuth
-def one_ready_line_an_endpoint(stage):
-    redis = stage.redis()
-    path = os.path.join(harness.directory(), "clients.sock")
-    here = node(stage, redis, listen=("127.0.0.1:0", "[::1]:0", f"unix:{path}"))
-    assert all(line.endswith(" node=n1") for line in here.ready_lines), here.ready_lines
-    assert [address.rsplit(":", 1)[0] for address in here.addresses] == \
-        ["127.0.0.1", "[::1]", "unix"], here.addresses
-    for index in range(3):
-        with here.client(index) as client:
-            assert client.cmd("INCR", "met") == index + 1
-    here.stop()
-    assert not os.path.exists(path), "the socket's file stays behind"
-
-
-@only_azimuth
-def workers_share_each_endpoint(stage):
-    redis = stage.redis()
-    path = os.path.join(harness.directory(), "shared.sock")
-    here = node(stage, redis, listen=("127.0.0.1:0", f"unix:{path}"),
-                extra=("--set", "node.workers=3"))
-    for index in range(2):
-        clients = [here.client(index) for _ in range(24)]
-        for client in clients:
-            assert client.cmd("PING") == "PONG"
-        for client in clients:
-            client.close()
-    status = here.status()
-    assert status["workers"] == 3 and len(status["listen"]) == 2
-    here.stop()
-
-
-@only_azimuth
-def a_taken_address_ends_the_start(stage):
-    redis = stage.redis()
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        result = run_to_the_end(stage, "run", "--listen", f"127.0.0.1:{port}", "--redis",
-                                redis.endpoint)
-        assert result.returncode == 2, result
-        assert f"azimuth: cannot listen on 127.0.0.1:{port}: Address already in use;" in \
-            result.stderr, result.stderr
-        assert "ready" not in result.stdout
-        # The admin address is as much a part of what was asked for.
-        result = run_to_the_end(stage, "run", "--listen", "127.0.0.1:0", "--redis", redis.endpoint,
-                                "--set", f"admin.address=127.0.0.1:{port}")
-        assert result.returncode == 2 and str(port) in result.stderr, result
-        assert "ready" not in result.stdout
-    # Nor does another node share it, each with a part of the clients, though the kernel would.
-    here = node(stage, redis)
-    result = run_to_the_end(stage, "run", "--listen", here.addresses[0], "--redis", redis.endpoint)
-    assert result.returncode == 2 and "Address already in use" in result.stderr, result
-    here.stop()
-
-
-@only_azimuth
-def an_address_of_another_machine_is_explained(stage):
-    result = run_to_the_end(stage, "run", "--listen", "192.0.2.1:6380", "--redis",
-                            "127.0.0.1:6379")
-    assert result.returncode == 2, result
-    assert "cannot listen on 192.0.2.1:6380" in result.stderr and "0.0.0.0" in result.stderr
-
-
-@only_azimuth
-def a_live_unix_socket_is_not_taken_over(stage):
-    redis = stage.redis()
-    path = os.path.join(harness.directory(), "busy.sock")
-    here = node(stage, redis, listen=(f"unix:{path}",), admin=False)
-    result = run_to_the_end(stage, "run", "--listen", f"unix:{path}", "--redis", redis.endpoint)
-    assert result.returncode == 2 and "cannot listen on unix:" in result.stderr, result
-    with here.client() as client:
-        assert client.cmd("PING") == "PONG"
-    here.process.kill()
-    here.process.wait(20)
-    assert os.path.exists(path)  # left behind, and no obstacle
-    again = node(stage, redis, listen=(f"unix:{path}",), admin=False)
-    with again.client() as client:
-        assert client.cmd("PING") == "PONG"
-    again.stop()
+from harness import only_azimuth, wait_until
+from node import Node
 
 
 # --- the local Redis -----------------------------------------------------------------------------
@@ -199,7 +16,7 @@ def a_live_unix_socket_is_not_taken_over(stage):
 @only_azimuth
 def readiness_follows_redis(stage):
     redis = stage.redis(start=False)
-    here = node(stage, redis)
+    here = Node(stage, redis)
     here.wait_not_ready("is down")
     assert here.get("/healthz")[0] == 200, "a Redis that is away is no reason to restart azimuth"
     assert here.status()["redis"]["status"] == "down"
@@ -224,7 +41,7 @@ def readiness_follows_redis(stage):
 @only_azimuth
 def a_stuck_redis_is_told_from_a_dead_one(stage):
     redis = stage.redis()
-    here = node(stage, redis)
+    here = Node(stage, redis)
     here.wait_ready()
     redis.freeze()
     here.wait_not_ready("is stuck")
@@ -244,7 +61,7 @@ def a_loading_redis_is_alive_and_not_ready(stage):
         assert client.cmd("SAVE") == "OK"
     redis.kill()
     redis.options += ["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"]
-    here = node(stage, redis)
+    here = Node(stage, redis)
     redis.start(wait=False)
     here.wait_not_ready("loading its data set")
     assert here.status()["redis"]["loading"]
@@ -256,7 +73,7 @@ def a_loading_redis_is_alive_and_not_ready(stage):
 @only_azimuth
 def a_password_that_azimuth_lacks_is_no_death(stage):
     redis = stage.redis("--requirepass", "secret-of-ours")
-    here = node(stage, redis)
+    here = Node(stage, redis)
     here.wait_ready()
     wait_until(lambda: here.events("redis_refused"), what="redis_refused")
     assert here.status()["redis"]["version"] == ""
@@ -277,7 +94,7 @@ def a_user_that_may_ask_little_is_enough(stage):
     redis = stage.redis()
     with redis.connect() as client:
         assert client.cmd("ACL", "SETUSER", "watch", "on", ">pw", "+ping", "+role") == "OK"
-    here = node(stage, redis, extra=("--set", "redis.username=watch", "--set",
+    here = Node(stage, redis, extra=("--set", "redis.username=watch", "--set",
                                      "redis.password=pw", "--set", "log.level=debug"))
     here.wait_ready()
     wait_until(lambda: here.events("commands_unknown"), what="commands_unknown")
@@ -288,7 +105,7 @@ def a_user_that_may_ask_little_is_enough(stage):
 @only_azimuth
 def a_new_redis_is_asked_for_its_commands_once(stage):
     redis = stage.redis()
-    here = node(stage, redis, '[log]\nlevel = "debug"\n')
+    here = Node(stage, redis, '[log]\nlevel = "debug"\n')
     line = wait_until(lambda: here.events("commands_known"), what="commands_known")[0]
     listed, extra = (int(n) for n in re.search(r"listed=(\d+) extra=(\d+)", line).groups())
     assert listed > 240 and extra == 0, line  # the table has all of the Redis that we test with
@@ -371,7 +188,7 @@ def commands_that_only_the_backend_knows_are_routed(stage):
     odd = OddRedis({"INFO SERVER": SERVER, "INFO REPLICATION": REPLICATION, "ROLE": MASTER,
                     "INFO PERSISTENCE": bulk(b"loading:0\r\n"), "COMMAND": b"*1\r\n" + row,
                     "INFO": bulk(b"")})
-    here = node(stage, odd, '[log]\nlevel = "debug"\n')
+    here = Node(stage, odd, '[log]\nlevel = "debug"\n')
     line = wait_until(lambda: here.events("commands_known"), what="commands_known")[0]
     assert "listed=1 extra=1" in line, line
     status = here.status()
@@ -386,7 +203,7 @@ def a_hostile_redis_costs_bounded_memory(stage):
     odd = OddRedis({"INFO SERVER": SERVER, "INFO REPLICATION": REPLICATION, "ROLE": MASTER,
                     "INFO PERSISTENCE": bulk(b"loading:0\r\n"), "COMMAND": endless,
                     "INFO": bulk(b"")})
-    here = node(stage, odd, '[log]\nlevel = "debug"\n')
+    here = Node(stage, odd, '[log]\nlevel = "debug"\n')
     wait_until(lambda: here.events("redis_down"), what="the connection to be given up")
     here.wait_ready()  # it is not asked that again
     odd.replies["INFO SERVER"] = b"$600000000\r\n" + b"x" * (20 << 20)
@@ -406,7 +223,7 @@ def a_hostile_redis_costs_bounded_memory(stage):
 @only_azimuth
 def a_host_name_is_looked_up(stage):
     redis = stage.redis()
-    here = node(stage, f"localhost:{redis.port}")
+    here = Node(stage, f"localhost:{redis.port}")
     here.wait_ready()
     with here.client() as client:
         assert client.cmd("SET", "k", "v") == "OK"
@@ -415,7 +232,7 @@ def a_host_name_is_looked_up(stage):
     redis.restart()
     here.wait_ready()
     here.stop()
-    nowhere = node(stage, "no-such-host.invalid:6379")
+    nowhere = Node(stage, "no-such-host.invalid:6379")
     nowhere.wait_not_ready("no-such-host.invalid:6379")
     assert nowhere.events("redis_address_unknown")
     nowhere.stop()
@@ -426,7 +243,7 @@ def a_host_name_is_looked_up(stage):
 @only_azimuth
 def a_reload_applies_what_needs_no_restart(stage):
     redis = stage.redis()
-    here = node(stage, redis, '[limits]\nclients_max = 100\n')
+    here = Node(stage, redis, '[limits]\nclients_max = 100\n')
     here.wait_ready()
     kept = here.client()
     assert kept.cmd("PING") == "PONG"
@@ -453,7 +270,7 @@ def a_reload_applies_what_needs_no_restart(stage):
 @only_azimuth
 def a_faulty_file_is_refused_whole(stage):
     redis = stage.redis()
-    here = node(stage, redis, '[limits]\nclients_max = 3\n')
+    here = Node(stage, redis, '[limits]\nclients_max = 3\n')
     here.write('[limits]\nclients_max = 1\nclient_idle_timeout_s = "soon"\n[lmits]\na = 1\n')
     here.reload("reload_refused")
     errors = here.events("reload_error")
@@ -473,7 +290,7 @@ def a_faulty_file_is_refused_whole(stage):
 @only_azimuth
 def overrides_outlive_a_reload(stage):
     redis = stage.redis()
-    here = node(stage, redis, '[limits]\nclients_max = 100\n',
+    here = Node(stage, redis, '[limits]\nclients_max = 100\n',
                 extra=("--set", "limits.clients_max=2"))
     here.write('[limits]\nclients_max = 50\n')
     here.reload()
@@ -496,7 +313,7 @@ def without_a_file_sighup_changes_nothing(stage):
 @only_azimuth
 def the_pages_tell_one_story(stage):
     redis = stage.redis()
-    here = node(stage, redis, extra=("--set", "node.workers=2"))
+    here = Node(stage, redis, extra=("--set", "node.workers=2"))
     here.wait_ready()
     with here.client() as client, here.client(resp=3) as other:
         for number in range(50):
@@ -533,7 +350,7 @@ def the_pages_tell_one_story(stage):
 @only_azimuth
 def no_admin_address_means_no_listener(stage):
     redis = stage.redis()
-    here = node(stage, redis, admin=False)
+    here = Node(stage, redis, admin=False)
     with here.client() as client:
         assert client.cmd("PING") == "PONG"
     assert not here.events("admin_open")
@@ -548,123 +365,6 @@ def no_admin_address_means_no_listener(stage):
                 if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
                     listening.add(int(fields[1].rsplit(":", 1)[1], 16))
     assert listening == {int(here.addresses[0].rsplit(":", 1)[1])}, listening
-    here.stop()
-
-
-# --- the drain -----------------------------------------------------------------------------------
-
-@only_azimuth
-def sigterm_under_load_breaks_no_reply(stage):
-    redis = stage.redis()
-    here = node(stage, redis, admin=False, extra=("--set", "node.workers=2"))
-    threads, results = [], []
-    started = threading.Barrier(9)
-
-    def load(number):
-        acked, client = 0, here.client()
-        key, batch = f"count:{number}", 20
-        try:
-            for turn in range(10 ** 9):
-                if turn == 3:
-                    started.wait(30)
-                client.send_raw(b"*2\r\n$4\r\nINCR\r\n$%d\r\n%s\r\n" %
-                                (len(key), key.encode()) * batch)
-                for _ in range(batch):
-                    reply = client.read()
-                    if isinstance(reply, RespError):
-                        results.append((number, acked, f"error {reply}", b""))
-                        return
-                    assert reply == acked + 1, (reply, acked)  # each from its own request
-                    acked = reply
-        except Closed:
-            results.append((number, acked, "", bytes(client.buf)))
-        except (BrokenPipeError, ConnectionResetError):
-            results.append((number, acked, "", bytes(client.buf)))
-        except Exception as error:  # the main thread reports it
-            results.append((number, acked, repr(error), b""))
-
-    for number in range(8):
-        threads.append(threading.Thread(target=load, args=(number,), daemon=True))
-        threads[-1].start()
-    started.wait(30)
-    here.process.send_signal(signal.SIGTERM)
-    assert here.end() == 0, here.log()[-3000:]
-    for thread in threads:
-        thread.join(30)
-    assert len(results) == 8, results
-    with redis.connect() as direct:
-        for number, acked, trouble, rest in results:
-            assert not trouble, (trouble, acked)
-            assert rest == b"", f"half a reply: {rest!r}"
-            count = int(direct.cmd("GET", f"count:{number}") or 0)
-            assert count == acked, f"{count - acked} requests ran and were not answered"
-    assert here.events("draining") and here.events("stopped"), here.log()
-
-
-@only_azimuth
-def a_draining_node_is_not_ready_and_takes_nobody(stage):
-    redis = stage.redis()
-    here = node(stage, redis, "[limits]\ndrain_timeout_ms = 600000\n")
-    here.wait_ready()
-    busy = here.client()
-    assert busy.cmd("SET", "k", "v") == "OK"
-    redis.freeze()
-    busy.send("GET", "k")  # its reply is owed
-    # Sent along with it, on another connection: once that is answered, GET has arrived.
-    wait_until(lambda: here.status()["counters"]["clients"]["bytes_in"] >= 45, what="GET to come")
-    here.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: here.get("/readyz") == (503, "not ready: draining\n"), what="draining")
-    assert here.status()["draining"]
-    try:
-        with here.client() as late:
-            assert late.read_to_end() == b""
-    except ConnectionRefusedError:
-        pass
-    redis.thaw()
-    assert busy.read() == b"v", "the drain did not wait for what was owed"
-    assert busy.read_to_end() == b""
-    assert here.end() == 0
-
-
-@only_azimuth
-def a_second_signal_waits_for_nobody(stage):
-    redis = stage.redis()
-    here = node(stage, redis, "[limits]\ndrain_timeout_ms = 600000\n")
-    here.wait_ready()
-    busy = here.client()
-    assert busy.cmd("SET", "k", "v") == "OK"
-    redis.freeze()
-    busy.send("GET", "k")
-    wait_until(lambda: here.status()["counters"]["clients"]["bytes_in"] >= 45, what="GET to come")
-    here.process.send_signal(signal.SIGTERM)
-    wait_until(lambda: here.events("draining"), what="draining")
-    here.process.send_signal(signal.SIGINT)
-    assert here.end() == 0
-    assert here.events("drain_cut_short"), here.log()
-    redis.thaw()
-
-
-@only_azimuth
-def an_idle_node_ends_at_once(stage):
-    redis = stage.redis()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        here = node(stage, redis, "[limits]\ndrain_timeout_ms = 600000\n")
-        idle = [here.client() for _ in range(10)]
-        blocked = here.client()
-        blocked.send("BLPOP", "nothing", 0)
-        subscriber = here.client()
-        assert subscriber.cmd("SUBSCRIBE", "news")[0] == b"subscribe"
-        here.process.send_signal(number)
-        assert here.end(20) == 0
-        for client in idle + [blocked, subscriber]:
-            assert client.read_to_end() == b""
-
-
-@only_azimuth
-def a_redis_that_is_away_does_not_keep_a_node_alive(stage):
-    redis = stage.redis(start=False)
-    here = node(stage, redis)
-    here.wait_not_ready("is down")
     here.stop()
 
 

@@ -17,8 +17,21 @@ from resp import Client, RespError, encode, frame_end, parse, split_frames
 CONNECTIONS = 10
 # Why a difference in bytes may be none: two servers hash with different seeds, so what has no order
 # comes in any; times to live are read a moment apart; a connection's id is the server's own.
-UNORDERED = {b"smembers", b"sunion", b"sinter", b"sdiff", b"keys", b"hgetall", b"hkeys", b"hvals", b"spop",
-             b"srandmember", b"acl", b"function", b"config"}
+UNORDERED = {
+    b"smembers",
+    b"sunion",
+    b"sinter",
+    b"sdiff",
+    b"keys",
+    b"hgetall",
+    b"hkeys",
+    b"hvals",
+    b"spop",
+    b"srandmember",
+    b"acl",
+    b"function",
+    b"config",
+}
 SCANS = {b"scan", b"sscan", b"hscan", b"zscan"}
 NEAR = {b"ttl": 1, b"pttl": 3000}
 
@@ -51,7 +64,8 @@ def same_exec(ours, theirs, queue):
     if not isinstance(ours, list) or not isinstance(theirs, list):
         return False
     return len(ours) == len(theirs) == len(queue) and all(
-        one == two or same(command, one, two, ()) for command, one, two in zip(queue, ours, theirs))
+        one == two or same(command, one, two, ()) for command, one, two in zip(queue, ours, theirs)
+    )
 
 
 def unordered(value):
@@ -139,9 +153,37 @@ class Differential:
             admin.cmd("FLUSHALL")
         for redis in self.servers:
             with redis.connect() as admin:
-                admin.pipeline(["ACL", "SETUSER", "bob", "on", ">bobpw", "~*", "&*", "+@all", "-flushall", "-client|setname", "-echo"],
-                               ["ACL", "SETUSER", "carol", "on", ">carolpw", "~s*", "~l*", "~p*", "+@all", "-config|get", "-client|id", "-select", "-wait"],
-                               ["FUNCTION", "LOAD", LIBRARY])
+                admin.pipeline(
+                    [
+                        "ACL",
+                        "SETUSER",
+                        "bob",
+                        "on",
+                        ">bobpw",
+                        "~*",
+                        "&*",
+                        "+@all",
+                        "-flushall",
+                        "-client|setname",
+                        "-echo",
+                    ],
+                    [
+                        "ACL",
+                        "SETUSER",
+                        "carol",
+                        "on",
+                        ">carolpw",
+                        "~s*",
+                        "~l*",
+                        "~p*",
+                        "+@all",
+                        "-config|get",
+                        "-client|id",
+                        "-select",
+                        "-wait",
+                    ],
+                    ["FUNCTION", "LOAD", LIBRARY],
+                )
         shas = [hashlib.sha1(script.encode()).hexdigest() for script in LUA[:9]]
         self.make = RandomCommands(self.rng, payload, shas)
         self.twins = [Twin(index, (redis_a.address, front.address)) for index in range(CONNECTIONS)]
@@ -186,21 +228,49 @@ class Differential:
     def pubsub_batch(self):
         """Subscribes, speaks while subscribed, unsubscribes: a fixed number of replies."""
         name = self.make.prefix.encode() + b"ch%d" % self.rng.randrange(3)
-        rows = [([b"SUBSCRIBE", name, name + b"x"], 2), ([b"PING"], 1), ([b"PING", b"text"], 1), ([b"GET", name], 1),
-                ([b"PSUBSCRIBE", name + b"p*"], 1), ([b"NOSUCH"], 1), ([b"SUBSCRIBE"], 1),
-                ([b"UNSUBSCRIBE", name, b"other"], 2), ([b"SSUBSCRIBE", name], 1), ([b"SET", name, b"x"], 1),
-                ([b"UNSUBSCRIBE", name + b"x"], 1), ([b"SUNSUBSCRIBE", name], 1), ([b"PUNSUBSCRIBE"], 1),
-                ([b"GET", name], 1), ([b"PING"], 1)]
+        rows = [
+            ([b"SUBSCRIBE", name, name + b"x"], 2),
+            ([b"PING"], 1),
+            ([b"PING", b"text"], 1),
+            ([b"GET", name], 1),
+            ([b"PSUBSCRIBE", name + b"p*"], 1),
+            ([b"NOSUCH"], 1),
+            ([b"SUBSCRIBE"], 1),
+            ([b"UNSUBSCRIBE", name, b"other"], 2),
+            ([b"SSUBSCRIBE", name], 1),
+            ([b"SET", name, b"x"], 1),
+            ([b"UNSUBSCRIBE", name + b"x"], 1),
+            ([b"SUNSUBSCRIBE", name], 1),
+            ([b"PUNSUBSCRIBE"], 1),
+            ([b"GET", name], 1),
+            ([b"PING"], 1),
+        ]
         return self.preamble() + [(command, encode(command), count) for command, count in rows]
 
     def silent_batch(self):
         """CLIENT REPLY OFF and SKIP: commands that run without a reply."""
         key = self.make.prefix.encode() + b"c1"
-        rows = [([b"CLIENT", b"REPLY", b"OFF"], 0), ([b"INCR", key], 0), ([b"NOSUCH"], 0), ([b"SELECT", b"2"], 0),
-                ([b"MULTI"], 0), ([b"INCR", key], 0), ([b"EXEC"], 0), ([b"CLIENT", b"REPLY", b"ON"], 1),
-                ([b"GET", key], 1), ([b"CLIENT", b"REPLY", b"SKIP"], 0), ([b"INCR", key], 0), ([b"GET", key], 1),
-                ([b"CLIENT", b"REPLY", b"SKIP"], 0), ([b"CLIENT", b"REPLY", b"SKIP"], 0), ([b"ECHO", b"lost"], 0),
-                ([b"ECHO", b"heard"], 1), ([b"CLIENT", b"REPLY", b"SKIP"], 0), ([b"PING"], 0), ([b"CLIENT", b"GETNAME"], 1)]
+        rows = [
+            ([b"CLIENT", b"REPLY", b"OFF"], 0),
+            ([b"INCR", key], 0),
+            ([b"NOSUCH"], 0),
+            ([b"SELECT", b"2"], 0),
+            ([b"MULTI"], 0),
+            ([b"INCR", key], 0),
+            ([b"EXEC"], 0),
+            ([b"CLIENT", b"REPLY", b"ON"], 1),
+            ([b"GET", key], 1),
+            ([b"CLIENT", b"REPLY", b"SKIP"], 0),
+            ([b"INCR", key], 0),
+            ([b"GET", key], 1),
+            ([b"CLIENT", b"REPLY", b"SKIP"], 0),
+            ([b"CLIENT", b"REPLY", b"SKIP"], 0),
+            ([b"ECHO", b"lost"], 0),
+            ([b"ECHO", b"heard"], 1),
+            ([b"CLIENT", b"REPLY", b"SKIP"], 0),
+            ([b"PING"], 0),
+            ([b"CLIENT", b"GETNAME"], 1),
+        ]
         return self.preamble() + [(command, encode(command), count) for command, count in rows]
 
     def packets(self, batch):
@@ -267,7 +337,9 @@ class Differential:
         self.follow_queue(twin, commands, ours, theirs, complete, ends)
         for side, who in zip(twin.sides, ("redis", "azimuth")):
             if side.buf:
-                raise Difference(self.report(twin, batch, len(batch), f"{who} sent more: {bytes(side.buf[:200])!r}"))
+                raise Difference(
+                    self.report(twin, batch, len(batch), f"{who} sent more: {bytes(side.buf[:200])!r}")
+                )
         for command in commands[-40:]:
             twin.history.append(command)
         del twin.history[:-40]
@@ -278,13 +350,21 @@ class Differential:
         starts = [[0] + end for end in ends]
         for index, command in enumerate(commands):
             if index >= len(ends[0]) or index >= len(ends[1]):
-                raise Difference(self.report(twin, commands, index,
-                                             f"no reply in 60 s: redis sent {len(ends[0])}, azimuth {len(ends[1])} of {len(commands)}"))
-            one = ours[starts[0][index]:starts[0][index + 1]]
-            two = theirs[starts[1][index]:starts[1][index + 1]]
+                raise Difference(
+                    self.report(
+                        twin,
+                        commands,
+                        index,
+                        f"no reply in 60 s: redis sent {len(ends[0])}, azimuth {len(ends[1])} of {len(commands)}",
+                    )
+                )
+            one = ours[starts[0][index] : starts[0][index + 1]]
+            two = theirs[starts[1][index] : starts[1][index + 1]]
             if one != two:
                 if not same(command, parse(one)[0], parse(two)[0], twin.queue):
-                    raise Difference(self.report(twin, commands, index, f"redis   {one[:600]!r}\n  azimuth {two[:600]!r}"))
+                    raise Difference(
+                        self.report(twin, commands, index, f"redis   {one[:600]!r}\n  azimuth {two[:600]!r}")
+                    )
                 self.lenient += 1
             if one == b"+QUEUED\r\n":
                 twin.queue.append(command)
@@ -294,7 +374,9 @@ class Differential:
     def report(self, twin, commands, index, what):
         rows = [row[0] if isinstance(row, tuple) else row for row in commands]
         before = (twin.history + rows[:index])[-15:]
-        lines = [f"connection {twin.index}, command {self.done} or a little before; in MULTI: {len(twin.queue)} queued"]
+        lines = [
+            f"connection {twin.index}, command {self.done} or a little before; in MULTI: {len(twin.queue)} queued"
+        ]
         lines += ["    %r" % ([arg[:80] for arg in row],) for row in before]
         if index < len(rows):
             lines.append("  > %r" % ([arg[:200] for arg in rows[index]],))
@@ -311,8 +393,9 @@ class Differential:
 
 
 def add_options(parser):
-    parser.add_argument("--commands", type=int, default=0,
-                        help="how many (default 210,000; a sanitizer build 60,000)")
+    parser.add_argument(
+        "--commands", type=int, default=0, help="how many (default 210,000; a sanitizer build 60,000)"
+    )
 
 
 @harness.test
@@ -332,7 +415,10 @@ def random_conversations(stage):
             print(f"       {run.done} commands", flush=True)
     run.same_data()
     took = time.monotonic() - started
-    print(f"       {run.done} commands in {took:.1f} s, {run.lenient} replies equal up to order, seed {stage.seed}", flush=True)
+    print(
+        f"       {run.done} commands in {took:.1f} s, {run.lenient} replies equal up to order, seed {stage.seed}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

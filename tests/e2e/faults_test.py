@@ -36,7 +36,12 @@ def kill_9_under_load(stage):
         load.audit()
         print("       " + load.summary(), flush=True)
         if not stage.direct:
-            reads = [key for client in load.clients for key in client.errors if key[0] in ("read", "get", "echo") and key[1] != "LOADING"]
+            reads = [
+                key
+                for client in load.clients
+                for key in client.errors
+                if key[0] in ("read", "get", "echo") and key[1] != "LOADING"
+            ]
             assert not reads, f"reads failed within the hold time: {reads}"
 
 
@@ -96,12 +101,23 @@ def redis_stays_away(stage):
     with front.connect() as one, front.connect() as two:
         one.pipeline(["SELECT", 3], ["SET", "k", "v"], ["CLIENT", "SETNAME", "me"])
         redis.kill()
-        for command in (["SET", "k", "no"], ["GET", "k"], ["INCR", "n"], ["EVAL", "return 1", "0"], ["BLPOP", "q", "0"], ["WATCH", "k"], ["MULTI"]):
+        for command in (
+            ["SET", "k", "no"],
+            ["GET", "k"],
+            ["INCR", "n"],
+            ["EVAL", "return 1", "0"],
+            ["BLPOP", "q", "0"],
+            ["WATCH", "k"],
+            ["MULTI"],
+        ):
             start = time.monotonic()
             reply = one.cmd(*command)
             if command[0] == "MULTI" and reply == "OK":
                 reply = one.cmd("EXEC")
-            assert isinstance(reply, RespError) and reply.startswith("CLUSTERDOWN azimuth: "), (command, reply)
+            assert isinstance(reply, RespError) and reply.startswith("CLUSTERDOWN azimuth: "), (
+                command,
+                reply,
+            )
             assert time.monotonic() - start < 10
         got = two.pipeline(*[["INCR", "n"] for _ in range(50)])
         assert all(str(reply).startswith("CLUSTERDOWN azimuth: ") for reply in got), got
@@ -145,7 +161,9 @@ def state_lost_with_redis(stage):
         return replies
 
     replies = ask(multi, ["RPUSH", "l", "queued after"], ["EXEC"])
-    assert replies[-1] is Closed or (isinstance(replies[-1], RespError) and not replies[-1].startswith("ERR EXEC without")), replies
+    assert replies[-1] is Closed or (
+        isinstance(replies[-1], RespError) and not replies[-1].startswith("ERR EXEC without")
+    ), replies
     assert plain.cmd("LRANGE", "l", 0, -1) == [], "half a transaction ran"
     if replies[-1] is not Closed:
         assert multi.cmd("RPUSH", "l2", "x") == 1, "after EXEC the client is as before"
@@ -154,7 +172,9 @@ def state_lost_with_redis(stage):
     assert replies[-1] in (None, Closed) or isinstance(replies[-1], RespError), replies
     assert plain.cmd("GET", "w") == b"changed", "a lost WATCH was forgotten"
     replies = ask(block, ["PING"])  # first comes the reply to BLPOP
-    assert replies[0] is Closed or str(replies[0]).startswith(("UNCERTAIN", "UNBLOCKED", "CLUSTERDOWN")), replies
+    assert replies[0] is Closed or str(replies[0]).startswith(
+        ("UNCERTAIN", "UNBLOCKED", "CLUSTERDOWN")
+    ), replies
     plain.cmd("RPUSH", "q", "kept")
     assert plain.cmd("LPOP", "q") == b"kept"
 
@@ -237,7 +257,10 @@ def sigterm_under_load(stage):
         threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(len(clients))]
         [thread.start() for thread in threads]
         with redis.connect() as admin:
-            wait_until(lambda: all(int(admin.cmd("GET", "n%d" % index) or 0) > 200 for index in range(8)), what="load")
+            wait_until(
+                lambda: all(int(admin.cmd("GET", "n%d" % index) or 0) > 200 for index in range(8)),
+                what="load",
+            )
             front.stop()
             [thread.join(30) for thread in threads]
             for index, data in enumerate(received):
@@ -278,9 +301,26 @@ def sigterm_with_waiting_clients(stage):
 def errors_of_redis_pass_through(site):
     """OOM, NOREPLICAS, MISCONF, READONLY, MASTERDOWN: the same texts, and the client goes on after."""
     one, two = site.connect(), site.connect(resp=3)
-    commands = (["SET", "k", "v"], ["GET", "k"], ["INCR", "n"], ["DEL", "gone"], ["EVAL", "return redis.call('SET', 'k', 'x')", "0"],
-                ["EVAL", "#!lua flags=no-writes\nreturn 1", "0"], ["MULTI"], ["SET", "k", "v"], ["EXEC"], ["MULTI"], ["GET", "k"], ["EXEC"],
-                ["LPUSH", "l", "x"], ["PUBLISH", "c", "x"], ["BLPOP", "l", "0.001"], ["PFADD", "p", "x"], ["FLUSHALL"], ["SCRIPT", "LOAD", "return 1"])
+    commands = (
+        ["SET", "k", "v"],
+        ["GET", "k"],
+        ["INCR", "n"],
+        ["DEL", "gone"],
+        ["EVAL", "return redis.call('SET', 'k', 'x')", "0"],
+        ["EVAL", "#!lua flags=no-writes\nreturn 1", "0"],
+        ["MULTI"],
+        ["SET", "k", "v"],
+        ["EXEC"],
+        ["MULTI"],
+        ["GET", "k"],
+        ["EXEC"],
+        ["LPUSH", "l", "x"],
+        ["PUBLISH", "c", "x"],
+        ["BLPOP", "l", "0.001"],
+        ["PFADD", "p", "x"],
+        ["FLUSHALL"],
+        ["SCRIPT", "LOAD", "return 1"],
+    )
 
     def play(name):
         site.note("---", name)

@@ -28,10 +28,12 @@ from resp import Client, Closed
 SKIP = 77
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
-SANITIZER = re.compile(rb"ERROR: AddressSanitizer|ERROR: LeakSanitizer|WARNING: ThreadSanitizer|"
-                       rb"runtime error:|SUMMARY: UndefinedBehaviorSanitizer")
+SANITIZER = re.compile(
+    rb"ERROR: AddressSanitizer|ERROR: LeakSanitizer|WARNING: ThreadSanitizer|"
+    rb"runtime error:|SUMMARY: UndefinedBehaviorSanitizer"
+)
 
-_live = []       # processes to kill at exit, newest last
+_live = []  # processes to kill at exit, newest last
 _directory = None
 
 
@@ -89,8 +91,7 @@ def spawn(argv, log, **options):
     def child():
         LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
-    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=log, preexec_fn=child,
-                               **options)
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=log, preexec_fn=child, **options)
     _live.append(process)
     return process
 
@@ -141,8 +142,19 @@ class RedisServer:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def argv(self):
-        argv = ["redis-server", "--bind", self.host, "--save", "", "--dir", self.dir,
-                "--daemonize", "no", "--port", "0" if self.unix else str(self.port)]
+        argv = [
+            "redis-server",
+            "--bind",
+            self.host,
+            "--save",
+            "",
+            "--dir",
+            self.dir,
+            "--daemonize",
+            "no",
+            "--port",
+            "0" if self.unix else str(self.port),
+        ]
         if self.unix:
             argv += ["--unixsocket", self.unix]
         return argv + self.options
@@ -157,8 +169,7 @@ class RedisServer:
                 self.port = free_port()
                 continue
             break
-        raise AssertionError("redis-server does not start:\n" +
-                             self.log().decode("latin-1")[-2000:])
+        raise AssertionError("redis-server does not start:\n" + self.log().decode("latin-1")[-2000:])
 
     def _wait_ready(self):
         deadline = time.monotonic() + 20
@@ -215,8 +226,9 @@ class RedisServer:
 class Azimuth:
     """`azimuth run` in front of a RedisServer; with binary "direct", that redis-server itself."""
 
-    def __init__(self, binary, redis, workers=1, settings=(), listen=None, admin=False,
-                 config=None, extra=()):
+    def __init__(
+        self, binary, redis, workers=1, settings=(), listen=None, admin=False, config=None, extra=()
+    ):
         self.binary = binary
         self.direct = binary == "direct"
         self.redis = redis
@@ -345,7 +357,7 @@ class Azimuth:
         self.kill()
         log = self.log().decode("latin-1")
         if log and not self.direct:
-            print("--- the end of azimuth's log:\n" + log[-3000:], flush=True)
+            print("--- the end of azimuth's log:\n" + log[-1500:], flush=True)
 
 
 def is_sanitized(binary):
@@ -451,9 +463,12 @@ def run(description, add=None):
         took = time.monotonic() - start
         if trouble:
             failed.append(name)
-            print(f"FAIL   {name} ({took:.2f} s)\n{trouble}"
-                  f"again: {program} --azimuth {options.azimuth} --seed {options.seed} "
-                  f"--only {name}", flush=True)
+            print(
+                f"FAIL   {name} ({took:.2f} s)\n{trouble}"
+                f"again: {program} --azimuth {options.azimuth} --seed {options.seed} "
+                f"--only {name}",
+                flush=True,
+            )
         else:
             passed += 1
             print(f"ok     {name} ({took:.2f} s)", flush=True)

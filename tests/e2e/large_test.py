@@ -56,7 +56,7 @@ def send_value(client, key, size, block):
     client.send_raw(b"*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n" % (len(key), key, size))
     left = size
     while left:
-        piece = block[:min(left, len(block))]
+        piece = block[: min(left, len(block))]
         client.send_raw(piece)
         left -= len(piece)
     client.send_raw(b"\r\n")
@@ -73,13 +73,13 @@ def check_value(client, size, block):
     buf = bytearray(rest)
     left = size
     while left:
-        want = block[:min(left, len(block))]
+        want = block[: min(left, len(block))]
         while len(buf) < len(want):
             data = sock.recv(MIB)
             assert data, "closed in the middle of a value"
             buf += data
-        assert buf[:len(want)] == want, f"wrong bytes, {left} before the end"
-        del buf[:len(want)]
+        assert buf[: len(want)] == want, f"wrong bytes, {left} before the end"
+        del buf[: len(want)]
         left -= len(want)
     while len(buf) < 2:
         buf += sock.recv(2 - len(buf))
@@ -125,20 +125,48 @@ def large_values_among_small_ones(stage):
         for turn, client in enumerate((one, two, one)):
             for size in sizes:
                 value = stage.random.randbytes(size)
-                got = client.pipeline(["INCR", "n"], ["SET", "k", value], ["GET", "k"], ["STRLEN", "k"], ["ECHO", "e%d" % size],
-                                      ["APPEND", "k", "x"], ["GETRANGE", "k", "-2", "-1"], ["ECHO", value], ["GET", "n"])
+                got = client.pipeline(
+                    ["INCR", "n"],
+                    ["SET", "k", value],
+                    ["GET", "k"],
+                    ["STRLEN", "k"],
+                    ["ECHO", "e%d" % size],
+                    ["APPEND", "k", "x"],
+                    ["GETRANGE", "k", "-2", "-1"],
+                    ["ECHO", value],
+                    ["GET", "n"],
+                )
                 count = got[0]
-                assert got == [count, "OK", value, size, b"e%d" % size, size + 1, (value + b"x")[-2:], value, b"%d" % count], size
-                got = client.pipeline(["WATCH", "k"], ["MULTI"], ["SET", "k", value], ["GET", "k"], ["EXEC"], ["PING"])
+                assert got == [
+                    count,
+                    "OK",
+                    value,
+                    size,
+                    b"e%d" % size,
+                    size + 1,
+                    (value + b"x")[-2:],
+                    value,
+                    b"%d" % count,
+                ], size
+                got = client.pipeline(
+                    ["WATCH", "k"], ["MULTI"], ["SET", "k", value], ["GET", "k"], ["EXEC"], ["PING"]
+                )
                 assert got == ["OK", "OK", "QUEUED", "QUEUED", ["OK", value], "PONG"], size
                 client.pipeline(["SELECT", turn + 1], ["SET", "other", value], ["SELECT", 0])
                 assert client.cmd("GET", "other") is None
         values = [stage.random.randbytes(100_000) for _ in range(30)]
         commands = [["MSET"] + [item for n, value in enumerate(values) for item in ("m%d" % n, value)]]
-        commands += [["MGET"] + ["m%d" % n for n in range(30)], ["DEL", "l"], ["RPUSH", "l"] + values, ["LRANGE", "l", "0", "-1"]]
+        commands += [
+            ["MGET"] + ["m%d" % n for n in range(30)],
+            ["DEL", "l"],
+            ["RPUSH", "l"] + values,
+            ["LRANGE", "l", "0", "-1"],
+        ]
         assert one.pipeline(*commands) == ["OK", values, 0, 30, values]
         many = [b"%d" % n for n in range(200_000)]
-        assert two.pipeline(["DEL", "l"], ["RPUSH", "l"] + many, ["LRANGE", "l", "0", "-1"], ["LLEN", "l"]) == [1, 200_000, many, 200_000]
+        assert two.pipeline(
+            ["DEL", "l"], ["RPUSH", "l"] + many, ["LRANGE", "l", "0", "-1"], ["LLEN", "l"]
+        ) == [1, 200_000, many, 200_000]
 
 
 @test
@@ -152,7 +180,9 @@ def large_values_side_by_side(stage):
             with front.connect(timeout=120) as client:
                 for turn in range(4):
                     value = (b"%d-%d|" % (index, turn)) * 400_000
-                    got = client.pipeline(["SET", "k%d" % index, value], ["GET", "k%d" % index], ["ECHO", "x"])
+                    got = client.pipeline(
+                        ["SET", "k%d" % index, value], ["GET", "k%d" % index], ["ECHO", "x"]
+                    )
                     if got != ["OK", value, b"x"]:
                         trouble.append((index, turn))
         except Exception as error:  # reported by the test's own thread
@@ -206,7 +236,7 @@ def a_reader_that_never_reads_is_cut(stage):
             nonlocal sent
             try:
                 if sent < 400_000:  # 40 GB of replies asked for, if anybody took them all
-                    sent += deaf.sock.send(request[sent % len(request):])
+                    sent += deaf.sock.send(request[sent % len(request) :])
             except BlockingIOError:
                 pass
             except OSError:
@@ -244,7 +274,9 @@ def leaving_in_the_middle_of_large_values(stage):
         one.cmd("SET", "big", os.urandom(20 * MIB))
         for turn in range(12):
             uploader = front.connect()
-            uploader.send_raw(b"*3\r\n$3\r\nSET\r\n$4\r\nhalf\r\n$%d\r\n" % (100 * MIB) + b"h" * (turn * 300_000 + 10))
+            uploader.send_raw(
+                b"*3\r\n$3\r\nSET\r\n$4\r\nhalf\r\n$%d\r\n" % (100 * MIB) + b"h" * (turn * 300_000 + 10)
+            )
             downloader = front.connect()
             downloader.send_raw(encode(["GET", "big"]) * 3)
             downloader.sock.recv(1000 + turn * 100_000)
@@ -255,8 +287,15 @@ def leaving_in_the_middle_of_large_values(stage):
             assert one.cmd("EXISTS", "half") == 0
             assert one.cmd("STRLEN", "big") == 20 * MIB
         with redis.connect() as admin:  # what was begun for those who left is given up
-            wait_until(lambda: int(dict(row.split(b":") for row in admin.cmd("INFO", "clients").split(b"\r\n") if b":" in row)[
-                b"connected_clients"]) < 60, what="no pile of Redis connections")
+            wait_until(
+                lambda: int(
+                    dict(
+                        row.split(b":") for row in admin.cmd("INFO", "clients").split(b"\r\n") if b":" in row
+                    )[b"connected_clients"]
+                )
+                < 60,
+                what="no pile of Redis connections",
+            )
     assert_bounded(stage, front, "leavers")
 
 
@@ -277,14 +316,19 @@ def many_idle_clients(stage):
         if not stage.direct:
             with redis.connect() as admin:
                 connections = len(admin.cmd("CLIENT", "LIST").splitlines())
-            print(f"       {(after - before) / count:.2f} KiB a client, {connections} connections to Redis", flush=True)
+            print(
+                f"       {(after - before) / count:.2f} KiB a client, {connections} connections to Redis",
+                flush=True,
+            )
             assert connections < 60, "a Redis connection per client"
             if not stage.slow:
                 assert after - before < 4 * count, "more than 4 KiB an idle client"
         for turn in range(3):
             for client in crowd:
                 client.send("INCR", "n")
-            assert sorted(client.read() for client in crowd) == list(range(turn * count + 1, (turn + 1) * count + 1))
+            assert sorted(client.read() for client in crowd) == list(
+                range(turn * count + 1, (turn + 1) * count + 1)
+            )
         for client in crowd:
             client.close()
         assert one.cmd("GET", "n") == b"%d" % (3 * count)

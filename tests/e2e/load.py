@@ -22,8 +22,8 @@ class LoadClient(threading.Thread):
         self.client = front.connect(timeout=60, resp=resp)
         self.over = threading.Event()
         self.serial = 0
-        self.done = 0            # requests answered with their token
-        self.acknowledged = []   # tokens of writes in the order of their replies
+        self.done = 0  # requests answered with their token
+        self.acknowledged = []  # tokens of writes in the order of their replies
         self.uncertain = []
         self.refused = []
         self.errors = {}
@@ -62,7 +62,9 @@ class LoadClient(threading.Thread):
 
     def play(self, requests):
         try:
-            self.client.send_raw(b"".join(encode(command) for _, _, commands in requests for command in commands))
+            self.client.send_raw(
+                b"".join(encode(command) for _, _, commands in requests for command in commands)
+            )
         except OSError:
             self.lost(requests)
             return
@@ -119,8 +121,17 @@ class Load:
         self.redis = redis
         with redis.connect() as admin:
             admin.pipeline(*[["SET", f"fixed{number}", "fixed"] for number in range(count)])
-        self.clients = [LoadClient(number, front, (1, 1, 4, 16, 32, 8)[number % 6], 2 + number % 2,
-                                   type(stage.random)(stage.random.random()), stage.direct) for number in range(count)]
+        self.clients = [
+            LoadClient(
+                number,
+                front,
+                (1, 1, 4, 16, 32, 8)[number % 6],
+                2 + number % 2,
+                type(stage.random)(stage.random.random()),
+                stage.direct,
+            )
+            for number in range(count)
+        ]
         for client in self.clients:
             client.start()
 
@@ -138,7 +149,9 @@ class Load:
         deadline = time.monotonic() + seconds
         while True:
             self.trouble()
-            behind = [client.number for client, start in zip(self.clients, before) if client.done < start + more]
+            behind = [
+                client.number for client, start in zip(self.clients, before) if client.done < start + more
+            ]
             if not behind:
                 return
             assert time.monotonic() < deadline, f"clients {behind} do not get on"
@@ -173,9 +186,11 @@ class Load:
         for client in self.clients:
             for (kind, prefix), count in client.errors.items():
                 errors[f"{kind} {prefix}"] = errors.get(f"{kind} {prefix}", 0) + count
-        return (f"{sum(self.done())} answered, {sum(len(c.acknowledged) for c in self.clients)} writes, "
-                f"{sum(len(c.uncertain) for c in self.clients)} uncertain, worst wait "
-                f"{max(c.worst for c in self.clients) * 1000:.0f} ms, errors {errors}")
+        return (
+            f"{sum(self.done())} answered, {sum(len(c.acknowledged) for c in self.clients)} writes, "
+            f"{sum(len(c.uncertain) for c in self.clients)} uncertain, worst wait "
+            f"{max(c.worst for c in self.clients) * 1000:.0f} ms, errors {errors}"
+        )
 
     def __enter__(self):
         return self

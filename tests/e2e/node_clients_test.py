@@ -12,8 +12,21 @@ import sys
 import harness
 
 SOURCE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "clients")
-OFFLINE = ("ENOTFOUND", "ECONNREFUSED", "ETIMEDOUT", "EAI_AGAIN", "ECONNRESET", "ENETUNREACH", "ENOTCACHED",
-           "ERR_SOCKET_TIMEOUT", "network", "E403", "E404", "E503", "timed out")
+OFFLINE = (
+    "ENOTFOUND",
+    "ECONNREFUSED",
+    "ETIMEDOUT",
+    "EAI_AGAIN",
+    "ECONNRESET",
+    "ENETUNREACH",
+    "ENOTCACHED",
+    "ERR_SOCKET_TIMEOUT",
+    "network",
+    "E403",
+    "E404",
+    "E503",
+    "timed out",
+)
 
 
 def modules_directory(options):
@@ -44,8 +57,13 @@ def install(directory):
     assert shutil.which("npm") and shutil.which("node"), "nodejs and npm are needed"
     print("       npm installs the client libraries", flush=True)
     try:
-        done = subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"], cwd=directory,
-                              capture_output=True, timeout=240, text=True)
+        done = subprocess.run(
+            ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline"],
+            cwd=directory,
+            capture_output=True,
+            timeout=240,
+            text=True,
+        )
         error = done.stdout + done.stderr if done.returncode else ""
     except subprocess.TimeoutExpired:
         error = "npm timed out"
@@ -58,10 +76,16 @@ def install(directory):
 
 
 def transcript(directory, script, address):
-    done = subprocess.run(["node", script, address[0], str(address[1])], cwd=directory, capture_output=True,
-                          timeout=180, text=True)
-    assert done.returncode == 0 and done.stdout.endswith("--- end\n"), (
-        f"{script} failed:\n{done.stdout[-1500:]}\n{done.stderr[-2500:]}")
+    done = subprocess.run(
+        ["node", script, address[0], str(address[1])],
+        cwd=directory,
+        capture_output=True,
+        timeout=180,
+        text=True,
+    )
+    assert done.returncode == 0 and done.stdout.endswith(
+        "--- end\n"
+    ), f"{script} failed:\n{done.stdout[-1500:]}\n{done.stderr[-2500:]}"
     return done.stdout.splitlines()
 
 
@@ -72,7 +96,8 @@ def compare(stage, script):
         front = stage.azimuth(stage.redis(), workers=workers)
         got = transcript(directory, script, front.address)
         assert got == expected, f"with {workers} worker(s):\n" + "\n".join(
-            list(difflib.unified_diff(expected, got, "redis", "azimuth", n=1, lineterm=""))[:60])
+            list(difflib.unified_diff(expected, got, "redis", "azimuth", n=1, lineterm=""))[:60]
+        )
     print(f"       {len(expected)} lines", flush=True)
 
 

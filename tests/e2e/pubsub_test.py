@@ -21,8 +21,18 @@ def subscribe_resp2(site):
     assert sub.hear() == [b"message", b"a", b"hello"]
     assert sub.say("PING") == [b"pong", b""]
     assert sub.say("PING", "text") == [b"pong", b"text"]
-    for wrong in (["GET", "x"], ["PUBLISH", "a", "x"], ["NOSUCH"], ["PING", "a", "b"], ["SUBSCRIBE"], ["MULTI"],
-                  ["CLIENT", "ID"], ["HELLO", "3"], ["AUTH", "x"], ["SELECT", "1"]):
+    for wrong in (
+        ["GET", "x"],
+        ["PUBLISH", "a", "x"],
+        ["NOSUCH"],
+        ["PING", "a", "b"],
+        ["SUBSCRIBE"],
+        ["MULTI"],
+        ["CLIENT", "ID"],
+        ["HELLO", "3"],
+        ["AUTH", "x"],
+        ["SELECT", "1"],
+    ):
         sub.say(*wrong)
     sub.say("PSUBSCRIBE", "p?*")
     sub.say("SSUBSCRIBE", "shard")
@@ -93,9 +103,27 @@ def subscribe_in_a_pipeline(site):
     """Commands before, between and after in one packet: all replies, in order."""
     for resp in (2, 3):
         sub = site.connect(resp=resp)
-        sub.send_raw(b"".join(map(encode, [
-            ["SET", "k", "1"], ["INCR", "k"], ["SUBSCRIBE", "a", "b"], ["PING"], ["PING", "x"], ["GET", "k"], ["UNSUBSCRIBE", "a"],
-            ["UNSUBSCRIBE", "b"], ["GET", "k"], ["SUBSCRIBE", "c"], ["RESET"], ["GET", "k"]])))
+        sub.send_raw(
+            b"".join(
+                map(
+                    encode,
+                    [
+                        ["SET", "k", "1"],
+                        ["INCR", "k"],
+                        ["SUBSCRIBE", "a", "b"],
+                        ["PING"],
+                        ["PING", "x"],
+                        ["GET", "k"],
+                        ["UNSUBSCRIBE", "a"],
+                        ["UNSUBSCRIBE", "b"],
+                        ["GET", "k"],
+                        ["SUBSCRIBE", "c"],
+                        ["RESET"],
+                        ["GET", "k"],
+                    ],
+                )
+            )
+        )
         [sub.hear() for _ in range(13)]
         other = site.connect(resp=resp)
         other.say("MULTI")
@@ -119,7 +147,9 @@ def messages_keep_their_order(site):
     for sub in subs:
         seen = [sub.read()[2].decode() for _ in range(900)]
         for index in range(3):
-            assert [item for item in seen if item.startswith(f"{index}:")] == [f"{index}:{n}" for n in range(300)]
+            assert [item for item in seen if item.startswith(f"{index}:")] == [
+                f"{index}:{n}" for n in range(300)
+            ]
 
 
 @both
@@ -173,7 +203,13 @@ def large_messages(site):
 def monitor(site):
     watcher, other = site.connect(), site.connect()
     assert watcher.cmd("MONITOR") == "OK"
-    other.pipeline(["SET", "k", "one \"two\"\n"], ["SELECT", "3"], ["LPUSH", "l", "\x01bin"], ["NOSUCH"], ["AUTH", "secret"])
+    other.pipeline(
+        ["SET", "k", 'one "two"\n'],
+        ["SELECT", "3"],
+        ["LPUSH", "l", "\x01bin"],
+        ["NOSUCH"],
+        ["AUTH", "secret"],
+    )
     lines = []
 
     def until(text):
@@ -271,8 +307,18 @@ def tracking_modes(site):
     other.pipeline(["SET", "quiet", "y"], ["SET", "loud", "y"])
     assert optout.hear() == [b"invalidate", [b"loud"]]
     wrong = site.connect()
-    for args in (["on", "OPTIN", "OPTOUT"], ["on", "PREFIX", "x"], ["on", "BCAST", "OPTIN"], ["maybe"], ["on", "NOSUCH"],
-                 ["on", "REDIRECT", "99999999"], ["on", "REDIRECT", "x"], ["on", "BCAST", "PREFIX", "a", "PREFIX", "ab"], ["off", "x"], []):
+    for args in (
+        ["on", "OPTIN", "OPTOUT"],
+        ["on", "PREFIX", "x"],
+        ["on", "BCAST", "OPTIN"],
+        ["maybe"],
+        ["on", "NOSUCH"],
+        ["on", "REDIRECT", "99999999"],
+        ["on", "REDIRECT", "x"],
+        ["on", "BCAST", "PREFIX", "a", "PREFIX", "ab"],
+        ["off", "x"],
+        [],
+    ):
         wrong.say("CLIENT", "TRACKING", *args)
     wrong.say("CLIENT", "CACHING", "yes")
     wrong.say("CLIENT", "TRACKINGINFO")
@@ -303,6 +349,7 @@ def tracking_redirected(site):
         one.cmd("GET", "a")
         other.cmd("SET", "a", "again")
         return b"broken_redirect" in info[1]
+
     wait_until(broken, what="the redirection is noted as broken")
 
 
@@ -310,22 +357,71 @@ def tracking_redirected(site):
 def client_reply(site):
     for resp in (2, 3):
         client = site.connect(resp=resp)
-        client.send_raw(b"".join(map(encode, [
-            ["CLIENT", "REPLY", "OFF"], ["SET", "k", "1"], ["INCR", "k"], ["NOSUCH"], ["GET"], ["SELECT", "3"], ["PING"], ["MULTI"],
-            ["SET", "three", "x"], ["EXEC"], ["CLIENT", "REPLY", "ON"], ["GET", "three"], ["SELECT", "0"], ["GET", "k"]])))
+        client.send_raw(
+            b"".join(
+                map(
+                    encode,
+                    [
+                        ["CLIENT", "REPLY", "OFF"],
+                        ["SET", "k", "1"],
+                        ["INCR", "k"],
+                        ["NOSUCH"],
+                        ["GET"],
+                        ["SELECT", "3"],
+                        ["PING"],
+                        ["MULTI"],
+                        ["SET", "three", "x"],
+                        ["EXEC"],
+                        ["CLIENT", "REPLY", "ON"],
+                        ["GET", "three"],
+                        ["SELECT", "0"],
+                        ["GET", "k"],
+                    ],
+                )
+            )
+        )
         assert client.read_n(4) == ["OK", b"x", "OK", b"2"]
-        client.send_raw(b"".join(map(encode, [
-            ["CLIENT", "REPLY", "SKIP"], ["INCR", "k"], ["GET", "k"], ["CLIENT", "REPLY", "SKIP"], ["CLIENT", "REPLY", "SKIP"],
-            ["PING", "lost"], ["PING", "heard"], ["CLIENT", "REPLY", "SKIP"], ["CLIENT", "SETNAME", "x"], ["CLIENT", "GETNAME"],
-            ["CLIENT", "REPLY", "OFF"], ["CLIENT", "REPLY", "SKIP"], ["PING"], ["CLIENT", "REPLY", "ON"], ["PING", "end"]])))
+        client.send_raw(
+            b"".join(
+                map(
+                    encode,
+                    [
+                        ["CLIENT", "REPLY", "SKIP"],
+                        ["INCR", "k"],
+                        ["GET", "k"],
+                        ["CLIENT", "REPLY", "SKIP"],
+                        ["CLIENT", "REPLY", "SKIP"],
+                        ["PING", "lost"],
+                        ["PING", "heard"],
+                        ["CLIENT", "REPLY", "SKIP"],
+                        ["CLIENT", "SETNAME", "x"],
+                        ["CLIENT", "GETNAME"],
+                        ["CLIENT", "REPLY", "OFF"],
+                        ["CLIENT", "REPLY", "SKIP"],
+                        ["PING"],
+                        ["CLIENT", "REPLY", "ON"],
+                        ["PING", "end"],
+                    ],
+                )
+            )
+        )
         assert client.read_n(5) == [b"3", b"heard", b"x", "OK", b"end"]
-        client.send_raw(encode(["CLIENT", "REPLY", "OFF"]) + encode(["BLPOP", "q", "0.005"]) + encode(["SUBSCRIBE", "c"]) +
-                        encode(["UNSUBSCRIBE", "c"]) + encode(["CLIENT", "REPLY", "ON"]) + encode(["PING", "end"]))
+        client.send_raw(
+            encode(["CLIENT", "REPLY", "OFF"])
+            + encode(["BLPOP", "q", "0.005"])
+            + encode(["SUBSCRIBE", "c"])
+            + encode(["UNSUBSCRIBE", "c"])
+            + encode(["CLIENT", "REPLY", "ON"])
+            + encode(["PING", "end"])
+        )
         while client.hear() != b"end":
             pass
         client.cmd("CLIENT", "REPLY", "x")
         other = site.connect()
-        other.send_raw((encode(["CLIENT", "REPLY", "SKIP"]) + encode(["INCR", "n%d" % resp])) * 1000 + encode(["GET", "n%d" % resp]))
+        other.send_raw(
+            (encode(["CLIENT", "REPLY", "SKIP"]) + encode(["INCR", "n%d" % resp])) * 1000
+            + encode(["GET", "n%d" % resp])
+        )
         assert other.read() == b"1000"
 
 

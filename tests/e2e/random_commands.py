@@ -113,8 +113,7 @@ redis.register_function{function_name='take', callback=function(keys, args)
 def templates(text):
     rows = []
     for row in text.strip().replace("\n", "|").split("|"):
-        rows.append([command.replace("{bad name}", "{badname}").split()
-                     for command in row.split(" ; ")])
+        rows.append([command.replace("{bad name}", "{badname}").split() for command in row.split(" ; ")])
     return rows
 
 
@@ -135,22 +134,40 @@ class RandomCommands:
             "k": lambda: self.prefix + choice(keys),
             "w": lambda: choice(word) * (1 + number(3)),
             "m": lambda: choice(word) + str(number(40)) if number(3) else str(number(60)),
-            "v": self.value, "huge": self.huge,
+            "v": self.value,
+            "huge": self.huge,
             "i": lambda: str(number(-5, 15)),
             "n": self.integer,
             "f": lambda: choice(["1.5", "-2", "0.1", "3e5", "1e-7", "10", "-0", str(number(100) / 8)]),
-            "far": lambda: str(FAR + number(1000)), "farms": lambda: str(FAR * 1000 + number(10 ** 6)),
-            "past": lambda: str(1_000_000 + number(1000)), "zero": lambda: choice(["0", "-1"]),
-            "off": lambda: str(number(3000)), "bit": lambda: str(number(4000)), "01": lambda: choice("01"),
-            "db": lambda: str(number(16)), "pat": lambda: choice(["s*", "?1", "[a-m]*", "*", "nosuch", "l[^2]"]),
-            "id": self.stream_id, "oldid": lambda: "%d-%d" % (1 + number(self.stream_ms), number(2)),
-            "ms": lambda: str(self.stream_ms), "grp": lambda: choice(["g1", "g2"]), "con": lambda: choice(["c1", "c2"]),
-            "lon": lambda: "%.4f" % (number(-1800, 1800) / 10), "lat": lambda: "%.4f" % (number(-850, 850) / 10),
-            "lua": lambda: choice(LUA), "sha": lambda: choice(shas),
-            "load": self.load, "loaded": lambda: shas[self.loaded], "nosha": lambda: nosha,
-            "name": lambda: "name%d" % number(5), "badname": lambda: "bad name", "small": lambda: choice(["4", "16", "128"]),
-            "payload": lambda: choice(payload), "lib": lambda: LIBRARY, "nolist": lambda: self.prefix + "nolist",
-            "w1": lambda: self.prefix + "w" + choice("12"), "big": lambda: self.prefix + "big" + choice("12"),
+            "far": lambda: str(FAR + number(1000)),
+            "farms": lambda: str(FAR * 1000 + number(10**6)),
+            "past": lambda: str(1_000_000 + number(1000)),
+            "zero": lambda: choice(["0", "-1"]),
+            "off": lambda: str(number(3000)),
+            "bit": lambda: str(number(4000)),
+            "01": lambda: choice("01"),
+            "db": lambda: str(number(16)),
+            "pat": lambda: choice(["s*", "?1", "[a-m]*", "*", "nosuch", "l[^2]"]),
+            "id": self.stream_id,
+            "oldid": lambda: "%d-%d" % (1 + number(self.stream_ms), number(2)),
+            "ms": lambda: str(self.stream_ms),
+            "grp": lambda: choice(["g1", "g2"]),
+            "con": lambda: choice(["c1", "c2"]),
+            "lon": lambda: "%.4f" % (number(-1800, 1800) / 10),
+            "lat": lambda: "%.4f" % (number(-850, 850) / 10),
+            "lua": lambda: choice(LUA),
+            "sha": lambda: choice(shas),
+            "load": self.load,
+            "loaded": lambda: shas[self.loaded],
+            "nosha": lambda: nosha,
+            "name": lambda: "name%d" % number(5),
+            "badname": lambda: "bad name",
+            "small": lambda: choice(["4", "16", "128"]),
+            "payload": lambda: choice(payload),
+            "lib": lambda: LIBRARY,
+            "nolist": lambda: self.prefix + "nolist",
+            "w1": lambda: self.prefix + "w" + choice("12"),
+            "big": lambda: self.prefix + "big" + choice("12"),
         }
         for kind in "slhSzxpgbc":
             self.draw[kind] = self.key_drawer(kind, keys)
@@ -162,6 +179,7 @@ class RandomCommands:
             if rng.random() < 0.03:  # now and then the wrong type
                 return self.prefix + rng.choice(keys)
             return self.prefix + kind + rng.choice("0123")
+
         return draw
 
     def value(self):
@@ -185,8 +203,20 @@ class RandomCommands:
         return b"h" * self.rng.choice([16383, 16384, 16385, 65535, 65536, 65537, 70000, 130000])
 
     def integer(self):
-        return self.rng.choice(["1", "-1", "100", "9223372036854775807", "-9223372036854775808", "12345678901",
-                                "abc", "1.5", " 1", "0"])
+        return self.rng.choice(
+            [
+                "1",
+                "-1",
+                "100",
+                "9223372036854775807",
+                "-9223372036854775808",
+                "12345678901",
+                "abc",
+                "1.5",
+                " 1",
+                "0",
+            ]
+        )
 
     def stream_id(self):
         self.stream_ms += self.rng.randrange(2)

@@ -47,19 +47,19 @@ def frame_end(buf, pos):
             pos = newline + 2
             outstanding -= 1
         elif kind in BULKS:
-            length = int(buf[pos + 1:newline])
+            length = int(buf[pos + 1 : newline])
             pos = newline + 2 + (length + 2 if length >= 0 else 0)
             if pos > size:
                 return -1
             outstanding -= 1
         elif kind in ARRAYS:
-            outstanding += max(int(buf[pos + 1:newline]), 0) - 1
+            outstanding += max(int(buf[pos + 1 : newline]), 0) - 1
             pos = newline + 2
         elif kind == 0x25:  # %: a map of pairs
-            outstanding += 2 * int(buf[pos + 1:newline]) - 1
+            outstanding += 2 * int(buf[pos + 1 : newline]) - 1
             pos = newline + 2
         elif kind == 0x7C:  # |: attributes, then the reply itself
-            outstanding += 2 * int(buf[pos + 1:newline])
+            outstanding += 2 * int(buf[pos + 1 : newline])
             pos = newline + 2
         else:
             raise ProtocolFault(f"no RESP type: {bytes(buf[pos:pos + 60])!r}")
@@ -85,7 +85,7 @@ def hashable(value):
 def parse(buf, pos=0):
     """The value of the whole reply at pos, and the position after it."""
     newline = buf.find(b"\r\n", pos)
-    kind, line, after = chr(buf[pos]), bytes(buf[pos + 1:newline]), newline + 2
+    kind, line, after = chr(buf[pos]), bytes(buf[pos + 1 : newline]), newline + 2
     if kind == "+":
         return Status(line.decode("latin-1")), after
     if kind == "-":
@@ -102,7 +102,7 @@ def parse(buf, pos=0):
         length = int(line)
         if length < 0:
             return None, after
-        body = bytes(buf[after:after + length])
+        body = bytes(buf[after : after + length])
         after += length + 2
         if kind == "!":
             return RespError(body.decode("latin-1")), after

@@ -48,8 +48,7 @@ class Site:
 
     def wait_blocked(self, count):
         """Until Redis itself says that so many clients are blocked."""
-        wait_until(lambda: self.info("blocked_clients") == str(count),
-                   what=f"{count} blocked clients")
+        wait_until(lambda: self.info("blocked_clients") == str(count), what=f"{count} blocked clients")
 
     def note(self, *what):
         self.notes.append(" ".join(item if isinstance(item, str) else repr(item) for item in what))
@@ -109,7 +108,8 @@ def both(function=None, *, redis=(), settings=()):
                 print(f"       with {workers} worker(s):", flush=True)
                 raise
             assert got == expected, f"not as redis-server, with {workers} worker(s):\n" + "\n".join(
-                list(difflib.unified_diff(expected, got, "redis", "azimuth", n=2, lineterm=""))[:60])
+                list(difflib.unified_diff(expected, got, "redis", "azimuth", n=2, lineterm=""))[:60]
+            )
             stage.close(failed=False)
 
     return harness.test(wrapper)

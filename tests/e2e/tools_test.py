@@ -10,8 +10,10 @@ import harness
 from harness import test, wait_until
 from resp import encode
 
-BENCHMARKS = ("PING_INLINE PING_MBULK SET GET INCR LPUSH RPUSH LPOP RPOP SADD HSET SPOP ZADD ZPOPMIN "
-              "LRANGE_100 LRANGE_300 LRANGE_500 LRANGE_600 MSET").split()
+BENCHMARKS = (
+    "PING_INLINE PING_MBULK SET GET INCR LPUSH RPUSH LPOP RPOP SADD HSET SPOP ZADD ZPOPMIN "
+    "LRANGE_100 LRANGE_300 LRANGE_500 LRANGE_600 MSET"
+).split()
 
 
 def where(address):
@@ -21,9 +23,19 @@ def where(address):
 
 
 def cli(address, *args, stdin=b"", code=0, env=None):
-    done = subprocess.run(["redis-cli", *where(address), *args], input=stdin, capture_output=True, timeout=60,
-                          env={**os.environ, **(env or {})})
-    assert code is None or done.returncode == code, (args, done.returncode, done.stdout[-500:], done.stderr[-500:])
+    done = subprocess.run(
+        ["redis-cli", *where(address), *args],
+        input=stdin,
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, **(env or {})},
+    )
+    assert code is None or done.returncode == code, (
+        args,
+        done.returncode,
+        done.stdout[-500:],
+        done.stderr[-500:],
+    )
     return done.stdout + done.stderr
 
 
@@ -45,8 +57,12 @@ def until(tool, text):
 def fill(client):
     client.pipeline(*[["SET", "string:%d" % n, "v" * (n % 90)] for n in range(1000)])
     client.pipeline(*[["RPUSH", "list:%d" % (n % 7), n] for n in range(200)])
-    client.pipeline(*[["HSET", "hash", "f%d" % n, n] for n in range(50)], ["SADD", "set", "a", "b"], ["ZADD", "zset", "1", "m"],
-                    ["XADD", "stream", "1-1", "f", "v"])
+    client.pipeline(
+        *[["HSET", "hash", "f%d" % n, n] for n in range(50)],
+        ["SADD", "set", "a", "b"],
+        ["ZADD", "zset", "1", "m"],
+        ["XADD", "stream", "1-1", "f", "v"],
+    )
 
 
 def twins(stage, *options):
@@ -58,23 +74,47 @@ def twins(stage, *options):
 @test
 def redis_cli_commands(stage):
     one, two, front = twins(stage)
-    script = b"SET k v\nGET k\nINCR k\nSELECT 3\nSET three 3\nKEYS thr*\nMULTI\nINCR n\nGET n\nEXEC\nMULTI\nDISCARD\nNOSUCH\nHSET h f v\nHGETALL h\n" \
-             b"EVAL \"return {1,'two',{3}}\" 0\nACL WHOAMI\nOBJECT ENCODING k\nSUBSTR k 0 1\nRESET\nGET k\nHELLO 3\nHGETALL h\n3 PING\nCOMMAND COUNT\n"
-    runs = [([], script), (["-3"], script.replace(b"HELLO 3\n", b"")), (["SET", "x", "1"], b""), (["-n", "5", "SET", "five", "5"], b""), (["-n", "5", "GET", "five"], b""),
-            (["-x", "SET", "from-stdin"], b"binary\0\xff data"), (["GET", "from-stdin"], b""), (["-r", "5", "INCR", "times"], b""), (["--csv", "LRANGE", "list:0", "0", "5"], b""),
-            (["--json", "HGETALL", "h"], b""), (["--no-raw", "GET", "x"], b""), (["-2", "HGETALL", "h"], b""), (["--raw", "LRANGE", "list:1", "0", "-1"], b""), (["-e", "GET"], b""), (["DBSIZE"], b""),
-            (["COMMAND", "DOCS", "get"], b""), (["CLIENT", "SETNAME", "x"], b""), (["EVAL", "return redis.call('DBSIZE')", "0"], b"")]
+    script = (
+        b"SET k v\nGET k\nINCR k\nSELECT 3\nSET three 3\nKEYS thr*\nMULTI\nINCR n\nGET n\nEXEC\nMULTI\nDISCARD\nNOSUCH\nHSET h f v\nHGETALL h\n"
+        b"EVAL \"return {1,'two',{3}}\" 0\nACL WHOAMI\nOBJECT ENCODING k\nSUBSTR k 0 1\nRESET\nGET k\nHELLO 3\nHGETALL h\n3 PING\nCOMMAND COUNT\n"
+    )
+    runs = [
+        ([], script),
+        (["-3"], script.replace(b"HELLO 3\n", b"")),
+        (["SET", "x", "1"], b""),
+        (["-n", "5", "SET", "five", "5"], b""),
+        (["-n", "5", "GET", "five"], b""),
+        (["-x", "SET", "from-stdin"], b"binary\0\xff data"),
+        (["GET", "from-stdin"], b""),
+        (["-r", "5", "INCR", "times"], b""),
+        (["--csv", "LRANGE", "list:0", "0", "5"], b""),
+        (["--json", "HGETALL", "h"], b""),
+        (["--no-raw", "GET", "x"], b""),
+        (["-2", "HGETALL", "h"], b""),
+        (["--raw", "LRANGE", "list:1", "0", "-1"], b""),
+        (["-e", "GET"], b""),
+        (["DBSIZE"], b""),
+        (["COMMAND", "DOCS", "get"], b""),
+        (["CLIENT", "SETNAME", "x"], b""),
+        (["EVAL", "return redis.call('DBSIZE')", "0"], b""),
+    ]
     for redis in (one, two):
         with redis.connect() as client:
             fill(client)
     for args, stdin in runs:
-        outputs = [re.sub(rb"\bid (=> )?\d+", b"id N", cli(address, *args, stdin=stdin, code=None))
-                   for address in (one.address, front.address)]
-        assert outputs[0] == outputs[1], f"{args}\nredis:\n{outputs[0].decode('latin-1')[-1500:]}\nazimuth:\n{outputs[1].decode('latin-1')[-1500:]}"
+        outputs = [
+            re.sub(rb"\bid (=> )?\d+", b"id N", cli(address, *args, stdin=stdin, code=None))
+            for address in (one.address, front.address)
+        ]
+        assert (
+            outputs[0] == outputs[1]
+        ), f"{args}\nredis:\n{outputs[0].decode('latin-1')[-1500:]}\nazimuth:\n{outputs[1].decode('latin-1')[-1500:]}"
     with tempfile.NamedTemporaryFile(suffix=".lua", dir=harness.directory()) as lua:
         lua.write(b"return {KEYS[1], ARGV[1], redis.call('GET', KEYS[1])}")
         lua.flush()
-        outputs = [cli(address, "--eval", lua.name, "x", ",", "arg") for address in (one.address, front.address)]
+        outputs = [
+            cli(address, "--eval", lua.name, "x", ",", "arg") for address in (one.address, front.address)
+        ]
         assert outputs[0] == outputs[1] and b"arg" in outputs[1], outputs
 
 
@@ -106,7 +146,9 @@ def summary(text):
 @test
 def redis_cli_pipe(stage):
     one, two, front = twins(stage)
-    load = b"".join(encode(["SET", "key%d" % n, "value %d" % n]) for n in range(50_000)) + encode(["LPUSH", "key1", "x"])
+    load = b"".join(encode(["SET", "key%d" % n, "value %d" % n]) for n in range(50_000)) + encode(
+        ["LPUSH", "key1", "x"]
+    )
     for address in (one.address, front.address):
         output = cli(address, "--pipe", stdin=load, code=None)
         assert b"errors: 1, replies: 50001" in output, output[-300:]
@@ -170,17 +212,34 @@ def redis_cli_watches(stage):
 @test
 def redis_benchmark_whole(stage):
     _, two, front = twins(stage)
-    for args in (["-n", "1000", "-c", "10"], ["-n", "2000", "-c", "20", "-P", "16", "-r", "1000"], ["-n", "500", "-c", "3", "-3"]):
-        done = subprocess.run(["redis-benchmark", *where(front.address), "-q", *args], capture_output=True, timeout=120)
+    for args in (
+        ["-n", "1000", "-c", "10"],
+        ["-n", "2000", "-c", "20", "-P", "16", "-r", "1000"],
+        ["-n", "500", "-c", "3", "-3"],
+    ):
+        done = subprocess.run(
+            ["redis-benchmark", *where(front.address), "-q", *args], capture_output=True, timeout=120
+        )
         output = re.sub(rb".*\r(?!\n)", b"", done.stdout).decode()
         assert done.returncode == 0 and not done.stderr, (args, done.stderr[-300:])
         assert "rror" not in output and "WARNING" not in output, output
         for name in BENCHMARKS:
             assert re.search(rf"^{name}\b.*: [\d.]+ requests per second", output, re.M), (args, name, output)
-    for args in (["-n", "5000", "--threads", "2", "-t", "set,get"], ["-n", "3000", "-k", "0", "-c", "10", "-t", "get"], ["-n", "20", "-d", "1000000", "-t", "set,get"],
-                 ["-n", "1000", "-e", "EVAL", "return redis.call('INCR', KEYS[1])", "1", "k"], ["-n", "1000", "--dbnum", "5", "-t", "incr"]):
-        done = subprocess.run(["redis-benchmark", *where(front.address), "-q", *args], capture_output=True, timeout=120)
-        assert done.returncode == 0 and b"requests per second" in done.stdout, (args, done.stdout[-300:], done.stderr[-300:])
+    for args in (
+        ["-n", "5000", "--threads", "2", "-t", "set,get"],
+        ["-n", "3000", "-k", "0", "-c", "10", "-t", "get"],
+        ["-n", "20", "-d", "1000000", "-t", "set,get"],
+        ["-n", "1000", "-e", "EVAL", "return redis.call('INCR', KEYS[1])", "1", "k"],
+        ["-n", "1000", "--dbnum", "5", "-t", "incr"],
+    ):
+        done = subprocess.run(
+            ["redis-benchmark", *where(front.address), "-q", *args], capture_output=True, timeout=120
+        )
+        assert done.returncode == 0 and b"requests per second" in done.stdout, (
+            args,
+            done.stdout[-300:],
+            done.stderr[-300:],
+        )
     with two.connect() as client:
         assert client.pipeline(["SELECT", 5], ["GET", "counter:__rand_int__"])[1] == b"1000"
 
@@ -188,8 +247,12 @@ def redis_benchmark_whole(stage):
 @test
 def sockets_of_every_kind(stage):
     """IPv4, IPv6 and UNIX sockets on either side."""
-    listens = {"ipv4": None, "ipv6": lambda: "[::1]:%d" % harness.free_port(), "localhost": lambda: "localhost:%d" % harness.free_port(),
-               "unix": lambda: "unix:" + os.path.join(tempfile.mkdtemp(dir=harness.directory()), "az.sock")}
+    listens = {
+        "ipv4": None,
+        "ipv6": lambda: "[::1]:%d" % harness.free_port(),
+        "localhost": lambda: "localhost:%d" % harness.free_port(),
+        "unix": lambda: "unix:" + os.path.join(tempfile.mkdtemp(dir=harness.directory()), "az.sock"),
+    }
     for backend in ({}, {"host": "::1"}, {"unix": True}):
         redis = stage.redis(**backend)
         for name, listen in listens.items():
@@ -197,13 +260,19 @@ def sockets_of_every_kind(stage):
                 continue
             front = stage.azimuth(redis, listen=listen and listen())
             with front.connect() as client, front.connect(resp=3) as other:
-                assert client.pipeline(["SET", "k", name], ["GET", "k"], ["MULTI"], ["GET", "k"], ["EXEC"])[4] == [name.encode()]
+                assert client.pipeline(["SET", "k", name], ["GET", "k"], ["MULTI"], ["GET", "k"], ["EXEC"])[
+                    4
+                ] == [name.encode()]
                 other.send("SUBSCRIBE", "c")
                 other.read()
                 assert client.cmd("PUBLISH", "c", "x") == 1 and other.read() == [b"message", b"c", b"x"]
-                info = dict(item.split("=", 1) for item in client.cmd("CLIENT", "INFO").decode().strip().split(" "))
+                info = dict(
+                    item.split("=", 1) for item in client.cmd("CLIENT", "INFO").decode().strip().split(" ")
+                )
                 if name == "ipv6":
-                    assert info["addr"].startswith("[::1]:") and info["laddr"] == "[::1]:%d" % front.address[1], info
+                    assert (
+                        info["addr"].startswith("[::1]:") and info["laddr"] == "[::1]:%d" % front.address[1]
+                    ), info
                 elif name == "unix" or (stage.direct and "unix" in backend):
                     assert info["addr"].endswith(":0") and info["addr"].startswith("/"), info
                 listing = client.cmd("CLIENT", "LIST").decode().splitlines()
@@ -223,8 +292,10 @@ def several_listeners(stage):
     path = os.path.join(harness.directory(), "several.sock")
     config = os.path.join(harness.directory(), "several.toml")
     with open(config, "w") as file:
-        file.write(f'[node]\nid = "n1"\nworkers = 2\n[redis]\naddress = "{redis.endpoint}"\npassword = "pw"\n'
-                   f'[[listen]]\naddress = "127.0.0.1:{ports[0]}"\n[[listen]]\naddress = "[::1]:{ports[1]}"\n[[listen]]\naddress = "unix:{path}"\n')
+        file.write(
+            f'[node]\nid = "n1"\nworkers = 2\n[redis]\naddress = "{redis.endpoint}"\npassword = "pw"\n'
+            f'[[listen]]\naddress = "127.0.0.1:{ports[0]}"\n[[listen]]\naddress = "[::1]:{ports[1]}"\n[[listen]]\naddress = "unix:{path}"\n'
+        )
     front = stage.azimuth(redis, config=config, listen=f"127.0.0.1:{ports[0]}")
     assert "node=n1" in front.ready_line, front.ready_line
     for address in (("127.0.0.1", ports[0]), ("::1", ports[1]), path):

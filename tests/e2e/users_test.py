@@ -1,186 +1,13 @@
 #!/usr/bin/python3
-"""Who is who: CLIENT commands, HELLO, AUTH and ACL users. Every command runs as its user, and what
-azimuth says of its clients is true."""
+"""HELLO, AUTH and ACL users: every command runs as its user, whoever shares its connection."""
 import re
 import time
 
 import harness
+from client_list import listing, own
 from harness import wait_until
 from resp import Closed, RespError, encode
 from scenario import both
-
-FIELDS = ("id addr laddr fd name age idle flags db sub psub ssub multi qbuf qbuf-free argv-mem multi-mem "
-          "rbs rbp obl oll omem tot-mem events cmd user redir resp").split()
-
-
-def line(text):
-    """A line of CLIENT LIST as a dict."""
-    return dict(item.split("=", 1) for item in text.strip().split(" "))
-
-
-def listing(client, *args):
-    return [line(row) for row in client.cmd("CLIENT", "LIST", *args).decode().splitlines()]
-
-
-def own(client):
-    text = client.cmd("CLIENT", "INFO").decode()
-    assert text.endswith("\n") and text.count("\n") == 1, text
-    assert [item.split("=")[0] for item in text.strip().split(" ")] == FIELDS, text
-    return line(text)
-
-
-def closed(client):
-    try:
-        client.read(5)
-        return False
-    except Closed:
-        return True
-
-
-@both
-def client_info(site):
-    one, two = site.connect(), site.connect(resp=3)
-    for client, resp in ((one, "2"), (two, "3")):
-        info = own(client)
-        assert info["id"] == str(client.id())
-        host, port = client.sock.getsockname()
-        assert info["addr"] == f"{host}:{port}", info
-        assert info["laddr"] == "%s:%d" % site.address, info
-        assert (info["name"], info["db"], info["resp"], info["user"]) == ("", "0", resp, "default"), info
-        assert info["flags"] == "N" and info["cmd"] == "client|info" and info["redir"] == "-1", info
-        assert info["sub"] == info["psub"] == "0" and info["multi"] == "-1", info
-        client.cmd("CLIENT", "SETNAME", "my-name")
-        client.cmd("SELECT", "7")
-        info = own(client)
-        assert (info["name"], info["db"]) == ("my-name", "7"), info
-    assert one.id() != two.id() and one.id() == one.id()
-    client = site.connect()
-    client.cmd("WATCH", "k")
-    client.cmd("MULTI")
-    client.cmd("GET", "k")
-    mine = [row for row in listing(one) if row["id"] == own_id(one, client)]
-    assert len(mine) == 1 and mine[0]["multi"] == "1" and "x" in mine[0]["flags"], mine
-    client.cmd("DISCARD")
-    sub = site.connect()
-    number = sub.id()
-    sub.send("SUBSCRIBE", "a", "b")
-    sub.read_n(2)
-    sub.cmd("PSUBSCRIBE", "p*")
-    row = listing(one, "ID", number)[0]
-    assert (row["sub"], row["psub"], row["cmd"]) == ("2", "1", "psubscribe") and "P" in row["flags"], row
-    blocked = site.connect()
-    number = blocked.id()
-    blocked.send("BLPOP", "q", "0")
-    site.wait_blocked(1)
-    row = listing(one, "ID", number)[0]
-    assert "b" in row["flags"] and row["cmd"] == "blpop", row
-    tracker = site.connect(resp=3)
-    tracker.cmd("CLIENT", "TRACKING", "on")
-    assert "t" in own(tracker)["flags"]
-    tracker.cmd("CLIENT", "NO-EVICT", "on")
-    assert "e" in own(tracker)["flags"]
-    watcher = site.connect()
-    number = watcher.id()
-    watcher.cmd("MONITOR")
-    assert "O" in listing(one, "ID", number)[0]["flags"]
-
-
-def own_id(asker, client):
-    """The id of a client that may not be asked now: found by its port."""
-    port = client.sock.getsockname()[1]
-    return [row["id"] for row in listing(asker) if row["addr"].endswith(":%d" % port)][0]
-
-
-@both
-def client_list_filters(site):
-    clients = [site.connect() for _ in range(5)]
-    sub = site.connect()
-    sub_id = sub.id()
-    sub.cmd("SUBSCRIBE", "c")
-    ids = [client.id() for client in clients]
-    one = clients[0]
-    rows = listing(one)
-    assert {str(number) for number in ids + [sub_id]} <= {row["id"] for row in rows}
-    assert [row["id"] for row in listing(one, "ID", ids[3], ids[1], 99999999)] == [str(ids[3]), str(ids[1])]
-    assert str(sub_id) in {row["id"] for row in listing(one, "TYPE", "pubsub")}
-    assert str(ids[0]) not in {row["id"] for row in listing(one, "TYPE", "pubsub")}
-    assert str(ids[0]) in {row["id"] for row in listing(one, "type", "NORMAL")}
-    assert listing(one, "TYPE", "replica") == [] == listing(one, "TYPE", "master")
-    for wrong in (["LIST", "TYPE", "nosuch"], ["LIST", "TYPE"], ["LIST", "ID"], ["LIST", "ID", "x"], ["LIST", "ID", "-1"], ["LIST", "NOSUCH"],
-                  ["LIST", "TYPE", "normal", "x"], ["LIST", "ID", "0"], ["INFO", "x"], ["ID", "x"], ["GETNAME", "x"], ["SETNAME"],
-                  ["SETNAME", "a b"], ["SETNAME", "a\n"], ["NO-EVICT"], ["NO-EVICT", "maybe"], ["NOSUCH"], ["REPLY"], ["GETREDIR"],
-                  ["KILL"], ["KILL", "nobody:1"], ["KILL", "ID", "x"], ["KILL", "ID", "0"], ["KILL", "TYPE", "nosuch"], ["KILL", "USER", "nosuch"],
-                  ["KILL", "SKIPME", "maybe"], ["KILL", "ADDR"], ["KILL", "ID", "99999999"], ["KILL", "ADDR", "1.2.3.4:5"], ["KILL", "a", "b", "c"],
-                  ["PAUSE"], ["PAUSE", "x"], ["PAUSE", "-1"], ["PAUSE", "10", "NOSUCH"], ["UNPAUSE", "x"], ["UNPAUSE"], ["HELP"],
-                  ["TRACKINGINFO"], ["SETNAME", ""], ["GETNAME"]):
-        one.say("CLIENT", *wrong)
-    one.cmd("CLIENT", "SETNAME", "first")
-    assert listing(clients[1], "ID", ids[0])[0]["name"] == "first"
-    clients[4].close()
-    wait_until(lambda: listing(one, "ID", ids[4]) == [], what="a closed client leaves the list")
-
-
-@both
-def client_kill(site):
-    killer = site.connect()
-
-    def victim():
-        client = site.connect()
-        return client, client.id(), "%s:%d" % client.sock.getsockname()
-
-    client, number, address = victim()
-    assert killer.cmd("CLIENT", "KILL", "ID", number) == 1
-    assert closed(client)
-    client, number, address = victim()
-    assert killer.cmd("CLIENT", "KILL", address) == "OK" and closed(client)
-    assert isinstance(killer.say("CLIENT", "KILL", "127.0.0.1:1"), RespError)
-    client, number, address = victim()
-    assert killer.cmd("CLIENT", "KILL", "ADDR", address) == 1 and closed(client)
-    client, number, address = victim()
-    assert killer.cmd("CLIENT", "KILL", "ADDR", address, "ID", number + 12345) == 0
-    assert killer.cmd("CLIENT", "KILL", "ADDR", address, "ID", number, "TYPE", "normal", "USER", "default") == 1 and closed(client)
-    client, _, _ = victim()
-    client.send("SUBSCRIBE", "c")
-    client.read()
-    assert killer.cmd("CLIENT", "KILL", "TYPE", "pubsub") == 1 and closed(client)
-    several = [victim() for _ in range(5)]
-    assert killer.cmd("CLIENT", "KILL", "LADDR", "%s:%d" % site.address) >= 5
-    assert all(closed(client) for client, _, _ in several)
-    assert killer.cmd("PING") == "PONG", "spared by SKIPME"
-    client, number, _ = victim()
-    client.send_raw(encode(["SET", "before", "1"]) + encode(["CLIENT", "KILL", "ID", str(number), "SKIPME", "no"]) + encode(["SET", "after", "1"]))
-    site.note(client.read_to_end())
-    assert killer.cmd("EXISTS", "before", "after") == 1
-    client, _, _ = victim()
-    client.send("MULTI")
-    client.send("SET", "in multi", "x")
-    client.read_n(2)
-    assert killer.cmd("CLIENT", "KILL", "ID", own_id(killer, client)) == 1 and closed(client)
-    assert killer.cmd("EXISTS", "in multi") == 0
-    # MAXAGE and the like came later: an unknown filter is a syntax error.
-    killer.say("CLIENT", "KILL", "MAXAGE", "10")
-
-
-@both
-def client_pause(site):
-    one, reader, writer = site.connect(), site.connect(), site.connect()
-    assert one.cmd("CLIENT", "PAUSE", "60000", "WRITE") == "OK"
-    writer.send("SET", "k", "late")
-    for _ in range(20):
-        assert reader.cmd("GET", "k") is None
-    assert writer.silent(0.03)
-    late = site.connect()
-    late.send_raw(encode(["GET", "k"]) + encode(["INCR", "n"]) + encode(["GET", "n"]))
-    assert late.read() is None and late.silent(0.03)
-    assert one.cmd("CLIENT", "UNPAUSE") == "OK"
-    assert writer.read() == "OK" and late.read_n(2) == [1, b"1"]
-    assert one.cmd("CLIENT", "PAUSE", "600") == "OK"
-    reader.send("GET", "k")
-    start = time.monotonic()
-    assert reader.read() == b"late"
-    assert time.monotonic() - start > 0.05, "PAUSE ALL holds reads too"
-    assert one.cmd("CLIENT", "UNPAUSE") == "OK"
-    assert writer.cmd("SET", "k", "x") == "OK"
 
 
 @both
@@ -189,10 +16,31 @@ def hello_options(site):
         return re.sub(rb"(\$2\r\nid\r\n):\d+\r\n", rb"\1:ID\r\n", frame)
 
     client = site.connect()
-    for args in ([], ["3"], ["2"], ["3", "SETNAME", "a"], ["3", "AUTH", "default", "whatever"], ["2", "AUTH", "default", "x", "SETNAME", "b"],
-                 ["4"], ["0"], ["-1"], ["three"], [""], ["3", "SETNAME"], ["3", "AUTH", "x"], ["3", "NOSUCH"], ["3", "AUTH", "nobody", "x"],
-                 ["3", "SETNAME", "kept", "AUTH", "nobody", "x"], ["3", "SETNAME", "with space"], ["SETNAME", "a"], ["99999999999999999999"],
-                 ["3", "SETNAME", "c", "SETNAME", "d"], ["3.0"], ["3", "setname", "e", "nosuch"], ["2"]):
+    for args in (
+        [],
+        ["3"],
+        ["2"],
+        ["3", "SETNAME", "a"],
+        ["3", "AUTH", "default", "whatever"],
+        ["2", "AUTH", "default", "x", "SETNAME", "b"],
+        ["4"],
+        ["0"],
+        ["-1"],
+        ["three"],
+        [""],
+        ["3", "SETNAME"],
+        ["3", "AUTH", "x"],
+        ["3", "NOSUCH"],
+        ["3", "AUTH", "nobody", "x"],
+        ["3", "SETNAME", "kept", "AUTH", "nobody", "x"],
+        ["3", "SETNAME", "with space"],
+        ["SETNAME", "a"],
+        ["99999999999999999999"],
+        ["3", "SETNAME", "c", "SETNAME", "d"],
+        ["3.0"],
+        ["3", "setname", "e", "nosuch"],
+        ["2"],
+    ):
         site.note(repr(args), normal(client.raw("HELLO", *args)))
         client.say("CLIENT", "GETNAME")
         client.say("HGETALL", "none")
@@ -211,10 +59,36 @@ def passwords(site):
     with site.redis.connect() as admin:
         admin.cmd("AUTH", "sesame")
         client = fresh()
-        for command in (["GET", "k"], ["PING"], ["NOSUCH"], ["GET"], ["ECHO", "x"], ["SELECT", "1"], ["CLIENT", "ID"], ["MULTI"], ["EXEC"], ["WATCH", "k"],
-                        ["SUBSCRIBE", "c"], ["CONFIG", "GET", "requirepass"], ["HELLO"], ["HELLO", "3"], ["HELLO", "3", "SETNAME", "x"], ["HELLO", "9"], ["RESET"],
-                        ["AUTH", "wrong"], ["AUTH", "default", "wrong"], ["AUTH", "nobody", "sesame"], ["HELLO", "3", "AUTH", "default", "wrong"],
-                        ["INFO"], ["COMMAND"], ["CLIENT", "REPLY", "OFF"], ["WAIT", "0", "0"], ["CLIENT", "SETNAME", "x"], ["AUTH"], ["MONITOR"]):
+        for command in (
+            ["GET", "k"],
+            ["PING"],
+            ["NOSUCH"],
+            ["GET"],
+            ["ECHO", "x"],
+            ["SELECT", "1"],
+            ["CLIENT", "ID"],
+            ["MULTI"],
+            ["EXEC"],
+            ["WATCH", "k"],
+            ["SUBSCRIBE", "c"],
+            ["CONFIG", "GET", "requirepass"],
+            ["HELLO"],
+            ["HELLO", "3"],
+            ["HELLO", "3", "SETNAME", "x"],
+            ["HELLO", "9"],
+            ["RESET"],
+            ["AUTH", "wrong"],
+            ["AUTH", "default", "wrong"],
+            ["AUTH", "nobody", "sesame"],
+            ["HELLO", "3", "AUTH", "default", "wrong"],
+            ["INFO"],
+            ["COMMAND"],
+            ["CLIENT", "REPLY", "OFF"],
+            ["WAIT", "0", "0"],
+            ["CLIENT", "SETNAME", "x"],
+            ["AUTH"],
+            ["MONITOR"],
+        ):
             client.say(*command)
         assert client.say("AUTH", "sesame") == "OK"
         assert client.say("SET", "k", "v") == "OK"
@@ -225,7 +99,13 @@ def passwords(site):
         client.say("AUTH", "default", "sesame")
         client.say("GET", "k")
         client = fresh()
-        client.send_raw(encode(["GET", "k"]) + encode(["AUTH", "sesame"]) + encode(["GET", "k"]) + encode(["AUTH", "bad"]) + encode(["GET", "k"]))
+        client.send_raw(
+            encode(["GET", "k"])
+            + encode(["AUTH", "sesame"])
+            + encode(["GET", "k"])
+            + encode(["AUTH", "bad"])
+            + encode(["GET", "k"])
+        )
         [client.hear() for _ in range(5)]
         client = fresh()
         client.send("HELLO", "3", "AUTH", "default", "sesame", "SETNAME", "all-at-once")
@@ -260,21 +140,97 @@ def a_password_set_by_a_client(site):
 @both
 def acl_users(site):
     admin = site.connect()
-    for rules in (["reader", "on", ">r", "~public:*", "+@read", "+@connection", "+select"],
-                  ["writer", "on", ">w", "~*", "&news:*", "+@all", "-@dangerous", "-client|kill", "-client|id", "-echo"],
-                  ["nobody", "on", "nopass"], ["off", "off", ">x", "+@all", "~*"],
-                  ["bare", "on", ">b", "~*", "+@all", "-ping", "-echo", "-select", "-multi", "-exec", "-wait", "-watch", "-client", "-info", "-subscribe",
-                   "-script|load", "-blpop", "-monitor", "-unwatch", "-discard", "-unsubscribe"]):
+    for rules in (
+        ["reader", "on", ">r", "~public:*", "+@read", "+@connection", "+select"],
+        [
+            "writer",
+            "on",
+            ">w",
+            "~*",
+            "&news:*",
+            "+@all",
+            "-@dangerous",
+            "-client|kill",
+            "-client|id",
+            "-echo",
+        ],
+        ["nobody", "on", "nopass"],
+        ["off", "off", ">x", "+@all", "~*"],
+        [
+            "bare",
+            "on",
+            ">b",
+            "~*",
+            "+@all",
+            "-ping",
+            "-echo",
+            "-select",
+            "-multi",
+            "-exec",
+            "-wait",
+            "-watch",
+            "-client",
+            "-info",
+            "-subscribe",
+            "-script|load",
+            "-blpop",
+            "-monitor",
+            "-unwatch",
+            "-discard",
+            "-unsubscribe",
+        ],
+    ):
         assert admin.say("ACL", "SETUSER", *rules) == "OK"
     admin.say("MSET", "public:1", "p", "secret", "s")
-    probes = (["ACL", "WHOAMI"], ["GET", "public:1"], ["GET", "secret"], ["SET", "public:1", "x"], ["MGET", "public:1", "secret"], ["PING"], ["ECHO", "x"],
-              ["SELECT", "0"], ["CLIENT", "GETNAME"], ["CLIENT", "KILL", "ID", "99999999"], ["CLIENT", "LIST", "ID", "99999999"], ["CLIENT", "SETNAME", "x"],
-              ["CLIENT", "NO-EVICT", "off"], ["CLIENT", "TRACKINGINFO"], ["CLIENT", "NOSUCH"], ["CLIENT", "UNBLOCK", "99999999"], ["CLIENT", "PAUSE", "0"], ["CLIENT", "UNPAUSE"],
-              ["CLIENT", "REPLY", "ON"], ["CLIENT", "TRACKING", "off"], ["CLIENT", "CACHING", "yes"], ["CLIENT", "GETREDIR"], ["CONFIG", "RESETSTAT"],
-              ["WAIT", "0", "0"], ["SCRIPT", "LOAD", "return 1"], ["EVAL", "return redis.call('GET', 'secret')", "0"], ["BLPOP", "public:q", "0.001"],
-              ["WATCH", "public:1"], ["UNWATCH"], ["MULTI"], ["GET", "public:1"], ["GET", "secret"], ["EXEC"], ["DISCARD"], ["MULTI"], ["SET", "public:2", "x"], ["DISCARD"],
-              ["PUBLISH", "news:1", "x"], ["PUBLISH", "else", "x"], ["SUBSCRIBE", "other"], ["UNSUBSCRIBE", "other"], ["DEBUG", "HELP"], ["ACL", "USERS"],
-              ["NOSUCH"], ["GET"], ["OBJECT", "ENCODING", "secret"], ["RESET"])
+    probes = (
+        ["ACL", "WHOAMI"],
+        ["GET", "public:1"],
+        ["GET", "secret"],
+        ["SET", "public:1", "x"],
+        ["MGET", "public:1", "secret"],
+        ["PING"],
+        ["ECHO", "x"],
+        ["SELECT", "0"],
+        ["CLIENT", "GETNAME"],
+        ["CLIENT", "KILL", "ID", "99999999"],
+        ["CLIENT", "LIST", "ID", "99999999"],
+        ["CLIENT", "SETNAME", "x"],
+        ["CLIENT", "NO-EVICT", "off"],
+        ["CLIENT", "TRACKINGINFO"],
+        ["CLIENT", "NOSUCH"],
+        ["CLIENT", "UNBLOCK", "99999999"],
+        ["CLIENT", "PAUSE", "0"],
+        ["CLIENT", "UNPAUSE"],
+        ["CLIENT", "REPLY", "ON"],
+        ["CLIENT", "TRACKING", "off"],
+        ["CLIENT", "CACHING", "yes"],
+        ["CLIENT", "GETREDIR"],
+        ["CONFIG", "RESETSTAT"],
+        ["WAIT", "0", "0"],
+        ["SCRIPT", "LOAD", "return 1"],
+        ["EVAL", "return redis.call('GET', 'secret')", "0"],
+        ["BLPOP", "public:q", "0.001"],
+        ["WATCH", "public:1"],
+        ["UNWATCH"],
+        ["MULTI"],
+        ["GET", "public:1"],
+        ["GET", "secret"],
+        ["EXEC"],
+        ["DISCARD"],
+        ["MULTI"],
+        ["SET", "public:2", "x"],
+        ["DISCARD"],
+        ["PUBLISH", "news:1", "x"],
+        ["PUBLISH", "else", "x"],
+        ["SUBSCRIBE", "other"],
+        ["UNSUBSCRIBE", "other"],
+        ["DEBUG", "HELP"],
+        ["ACL", "USERS"],
+        ["NOSUCH"],
+        ["GET"],
+        ["OBJECT", "ENCODING", "secret"],
+        ["RESET"],
+    )
     for user, password in (("reader", "r"), ("writer", "w"), ("nobody", "any"), ("bare", "b")):
         for resp in (2, 3):
             client = site.connect()
@@ -315,13 +271,24 @@ def users_side_by_side(site):
         clients.append(client)
     for turn in range(30):
         for n, client in enumerate(clients):
-            client.send_raw(encode(["ACL", "WHOAMI"]) + encode(["SET", "u%d:k" % (n % 8), turn]) + encode(["GET", "u%d:k" % ((n + 1) % 8)]))
+            client.send_raw(
+                encode(["ACL", "WHOAMI"])
+                + encode(["SET", "u%d:k" % (n % 8), turn])
+                + encode(["GET", "u%d:k" % ((n + 1) % 8)])
+            )
         for n, client in enumerate(clients):
             who, ok, other = client.read_n(3)
             assert who == b"u%d" % (n % 8) and ok == "OK" and other.startswith("NOPERM"), (n, who, ok, other)
     for n, client in enumerate(clients):  # and when they change places
         user = (n + 3) % 8
-        got = client.pipeline(["AUTH", "u%d" % user, "p%d" % user], ["ACL", "WHOAMI"], ["AUTH", "u%d" % user, "wrong"], ["ACL", "WHOAMI"], ["RESET"], ["ACL", "WHOAMI"])
+        got = client.pipeline(
+            ["AUTH", "u%d" % user, "p%d" % user],
+            ["ACL", "WHOAMI"],
+            ["AUTH", "u%d" % user, "wrong"],
+            ["ACL", "WHOAMI"],
+            ["RESET"],
+            ["ACL", "WHOAMI"],
+        )
         assert got[1] == got[3] == b"u%d" % user and got[5] == b"default", got
 
 
