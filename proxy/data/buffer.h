@@ -224,7 +224,8 @@ class ByteRing {
       head_ = 0;
     }
   }
-  std::string_view front(size_t n) const { return {bytes_.data() + head_, n}; }
+  std::string_view front(size_t n) const { return at(0, n); }
+  std::string_view at(size_t offset, size_t n) const { return {bytes_.data() + head_ + offset, n}; }
   void clear() {
     bytes_.clear();
     head_ = 0;

@@ -412,10 +412,12 @@ void Worker::after_flush(Client& client) {
     }
     if (client.want_write) update_poll(client);
   }
-  if (client.dedicated != nullptr) {
-    // Its own connection is read no faster than the client reads.
-    if (left > kClientOutputHighBytes) client.dedicated->pause_reading(true);
-    if (left < kClientOutputLowBytes) client.dedicated->pause_reading(false);
+  // Its own connection is read no faster than the client reads, and so is one that it holds up.
+  Upstream* own = client.dedicated;
+  if (own == nullptr && client.inflight != 0) own = client.upstream;
+  if (own != nullptr && (own == client.dedicated || own->retired())) {
+    if (left > kClientOutputHighBytes) own->pause_reading(true);
+    if (left < kClientOutputLowBytes) own->pause_reading(false);
   }
   if (client.wait == Wait::kOutput && left < kClientOutputLowBytes) resume(client);
 }
@@ -450,6 +452,7 @@ void Worker::cut(Client& client, CutReason reason) {
     // An unfinished request, an open transaction, a blocked command: Redis forgets it on close.
     dedicated->begin_close();
   }
+  if (client.inflight != 0 && client.upstream != nullptr) client.upstream->pause_reading(false);
   client.stream.reset();
   if (client.identity != nullptr) --client.identity->clients;
   client.identity = nullptr;

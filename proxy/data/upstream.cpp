@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "proxy/control/log.h"
@@ -92,7 +93,7 @@ void Upstream::finish_handshake(std::string_view reply) {
     retry_at_ms_ = worker_.now_ms() + kReconnectDelayMostMs;
     answer_all(Canned::kHandshake);
     worker_.on_identity_refused(*identity_, needs_login);
-    if (role_ == Role::kDedicated) begin_close();
+    if (role_ == Role::kDedicated) worker_.on_dedicated_refused(*this);
     return;
   }
   state_ = State::kReady;
@@ -132,7 +133,7 @@ void Upstream::on_tick(uint64_t now_ms) {
       now_ms - down_since_ms_ >= worker_.settings().hold.timeout_ms) {
     failing_fast_ = true;
     answer_all(Canned::kClusterDown);
-    if (role_ == Role::kDedicated) return begin_close();
+    if (role_ == Role::kDedicated) return worker_.on_dedicated_refused(*this);
   }
   if (state_ == State::kIdle && now_ms >= retry_at_ms_ &&
       (role_ != Role::kDedicated || !entries_.empty())) {
@@ -229,14 +230,19 @@ void Upstream::flush() {
 void Upstream::on_poll(uv_poll_t* handle, int status, int events) {
   auto* self = static_cast<Upstream*>(handle->data);
   if (self->state_ == State::kConnecting) {
-    const int rc = status < 0 ? status : connect_result(self->fd_);
+    // libuv has one word, EBADF, for all that can go wrong; the socket knows better.
+    const int known = connect_result(self->fd_);
+    const int rc = known != 0 || status >= 0 ? known : status;
     if (rc != 0) {
       self->worker_.metrics().upstream_connect_failures.add();
       return self->lost(std::strerror(-rc));
     }
     return self->start_handshake();
   }
-  if (status < 0) return self->lost(uv_strerror(status));
+  if (status < 0) {
+    const int known = connect_result(self->fd_);
+    return self->lost(known != 0 ? std::strerror(-known) : uv_strerror(status));
+  }
   if ((events & UV_READABLE) != 0) self->on_readable();
   if ((events & UV_WRITABLE) != 0 && self->poll_ == handle) self->on_writable();
 }
@@ -260,6 +266,53 @@ void Upstream::on_readable() {
   const BlockRef block = space.block;
   consume(block, space.data, space.data + n);
   worker_.flush_clients();
+  check_front_reads();
+}
+
+// A reply that its client does not take stops here, before it fills the memory.
+void Upstream::check_front_reads() {
+  if (state_ != State::kReady || role_ >= Role::kDedicated || entries_.empty()) return;
+  Client* client = worker_.client(entries_.front().client);
+  if (client == nullptr || client->output_size() <= kClientOutputHighBytes) return;
+  if (!retired_) {
+    retire();
+    hand_over(*client, worker_.shared(*identity_, role_));
+  }
+  pause_reading(true);
+}
+
+void Upstream::cut_front(CutReason reason) {
+  held_up_since_ms_ = 0;
+  if (entries_.empty()) return;
+  if (Client* client = worker_.client(entries_.front().client)) worker_.cut(*client, reason);
+}
+
+void Upstream::hand_over(Client& slow, Upstream& fresh) {
+  // A client's requests move all or none: their order must hold.
+  std::vector<uint32_t> staying;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const Entry& entry = entries_[i];
+    if (!entry.retained && !entry.injected) staying.push_back(entry.client.index);
+  }
+  size_t offset = 0;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    Entry& entry = entries_[i];
+    const size_t at = offset;
+    if (entry.retained) offset += entry.size;
+    Client* client = worker_.client(entry.client);
+    if (client == nullptr || client == &slow || entry.injected) continue;
+    if (std::find(staying.begin(), staying.end(), entry.client.index) != staying.end()) {
+      held_up_since_ms_ = worker_.now_ms();
+      continue;
+    }
+    Entry moved = entry;
+    moved.retained = false;
+    entry.client = ClientRef();  // the reply that comes here is nobody's
+    client->upstream = &fresh;
+    if (fresh.db != moved.db) fresh.select(moved.db);
+    fresh.send(moved, {}, retained_.at(at, entry.size));
+    worker_.metrics().commands_resent.add();
+  }
 }
 
 void Upstream::consume(const BlockRef& block, const char* p, const char* end) {

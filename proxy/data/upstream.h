@@ -129,6 +129,13 @@ class Upstream {
   void schedule_connect();
   // No new requests; closes when the outstanding ones are answered.
   void retire() { retired_ = true; }
+  // The client at the front does not read its reply, and this shared connection must not wait for
+  // that: it retires to that client, whose pace it has from now on, and `fresh` takes over what may
+  // be sent again (reads whose bytes are kept) for everybody else.
+  void hand_over(Client& slow, Upstream& fresh);
+  // Since when somebody's request is stuck behind a client that does not read; 0: none is.
+  uint64_t held_up_since_ms() const { return held_up_since_ms_; }
+  void cut_front(CutReason reason);
   void on_tick(uint64_t now_ms);
 
   bool ready() const { return state_ == State::kReady; }
@@ -180,6 +187,7 @@ class Upstream {
   void deliver(const BlockRef& block, const char* p, size_t n, bool done);
   void finish_front();
   void deliver_canned();
+  void check_front_reads();
   void lost(std::string_view why);
   std::vector<Entry> take_outstanding();
   void update_poll();
@@ -218,6 +226,7 @@ class Upstream {
   uint64_t down_since_ms_ = 0;
   uint64_t retry_at_ms_ = 0;
   uint64_t connect_deadline_ms_ = 0;
+  uint64_t held_up_since_ms_ = 0;
   Backoff backoff_;
 };
 

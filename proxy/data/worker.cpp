@@ -11,6 +11,8 @@ namespace {
 
 constexpr uint64_t kTickMs = 100;
 constexpr uint32_t kStuckUs = 1'000'000;
+// How long a client that does not read may hold up others whose requests cannot be moved.
+constexpr uint64_t kHoldUpMsMax = 2'000;
 constexpr uint64_t kDedicatedIdleMsMax = 30'000;
 constexpr uint64_t kIdentityUnusedMsMax = 60'000;
 
@@ -136,6 +138,9 @@ void Worker::on_tick() {
     upstream->on_tick(now);
     if (upstream->closed()) continue;
     if (upstream->retired()) ++retired;
+    if (upstream->held_up_since_ms() != 0 && now - upstream->held_up_since_ms() > kHoldUpMsMax) {
+      upstream->cut_front(CutReason::kOutputLimit);
+    }
     // A connection that makes no headway (a script, CLIENT PAUSE, DEBUG SLEEP) is left to those who
     // wait on it; whoever comes now gets a fresh one, and Redis's own answer there.
     if (upstream->role() < Role::kDedicated && !upstream->retired() &&
@@ -480,7 +485,7 @@ void Worker::bury(Upstream& upstream) {
 }
 
 void Worker::on_upstream_ready(Upstream& upstream) {
-  if (&upstream == auth_) return release_acl_waiters();
+  if (&upstream == auth_) return tell_login_known();
   if (upstream.role() == Role::kReads && upstream.identity()->idle.empty()) {
     keep_spare(*upstream.identity());
   }
@@ -488,7 +493,7 @@ void Worker::on_upstream_ready(Upstream& upstream) {
 
 void Worker::on_upstream_lost(Upstream& upstream) {
   scripts_.doubt_all();
-  if (&upstream == auth_) release_acl_waiters();
+  if (&upstream == auth_) tell_login_known();
 }
 
 // Redis does not take this user any more. If it has closed the user's connections (DELUSER), so do
@@ -510,31 +515,39 @@ void Worker::on_identity_refused(Identity& identity, bool needs_login) {
 }
 
 // Who may log in has changed, perhaps: a new connection shows it. The client that changed it gets
-// its answer when that is known, so that what it does next meets the new rule.
+// its answer when every worker knows, so that whatever it does next meets the new rule.
 void Worker::check_default_user(Client& client) {
   client.wait = Wait::kAnswer;
-  acl_waiters_.push_back(client.self);
+  const auto missing = std::make_shared<std::atomic<size_t>>(process_.workers.size());
+  Worker* const home = this;
+  const ClientRef ref = client.self;
   for (auto& worker : process_.workers) {
-    if (worker.get() != this) worker->post([](Worker& each) { each.auth_->reconnect(); });
-  }
-  if (auth_->ready()) {
-    auth_->reconnect();
-  } else {
-    release_acl_waiters();
+    worker->post([=](Worker& each) {
+      each.login_known_.push_back([=] {
+        if (--*missing == 0) home->post([ref](Worker& back) { back.answer_deferred(ref); });
+      });
+      if (each.auth_->ready()) {
+        each.auth_->reconnect();
+      } else {
+        each.tell_login_known();
+      }
+    });
   }
 }
 
-void Worker::release_acl_waiters() {
-  std::vector<ClientRef> waiters;
-  waiters.swap(acl_waiters_);
-  for (const ClientRef& ref : waiters) {
-    Client* waiter = client(ref);
-    if (waiter == nullptr) continue;
-    const std::string text = std::move(waiter->extra().deferred);
-    waiter->extra().deferred.clear();
-    if (reply_wanted(waiter->session)) reply(*waiter, text);
-    answered(*waiter);
-  }
+void Worker::tell_login_known() {
+  std::vector<std::function<void()>> waiting;
+  waiting.swap(login_known_);
+  for (const auto& tell : waiting) tell();
+}
+
+void Worker::answer_deferred(ClientRef ref) {
+  Client* waiter = client(ref);
+  if (waiter == nullptr) return;
+  const std::string text = std::move(waiter->extra().deferred);
+  waiter->extra().deferred.clear();
+  if (reply_wanted(waiter->session)) reply(*waiter, text);
+  answered(*waiter);
 }
 
 void Worker::on_dedicated_lost(Upstream& upstream) {
@@ -569,6 +582,29 @@ void Worker::on_dedicated_lost(Upstream& upstream) {
   upstream.schedule_connect();
 }
 
+// It never came to be: whatever its client wanted it for has been answered with an error, and none of
+// it holds.
+void Worker::on_dedicated_refused(Upstream& upstream) {
+  if (upstream.closed()) return;
+  Client* owner = client(upstream.owner);
+  upstream.owner = ClientRef();
+  if (owner != nullptr) {
+    owner->dedicated = nullptr;
+    if (owner->upstream == &upstream) owner->upstream = nullptr;
+    Session& session = owner->session;
+    session.in_multi = session.watching = session.subscribed = session.tracking = false;
+    owner->keep_dedicated = false;
+    if (owner->opaque || owner->stream) {
+      owner->stream.reset();
+      owner->close_after_flush = true;
+      finish_soon(*owner);
+    } else if (owner->wait == Wait::kDrain) {
+      resume(*owner);
+    }
+  }
+  upstream.begin_close();
+}
+
 void Worker::set_default_user_open(bool open) {
   const bool first = !std::exchange(default_user_known_, true);
   if (first && !open) {
@@ -590,6 +626,7 @@ void Worker::set_default_user_open(bool open) {
 
 void Worker::drain() {
   if (draining_) return;
+  for (auto& listener : listeners_) on_accept(*listener);  // those who have connected already
   draining_ = true;
   drain_deadline_ms_ = now_ms() + settings_->limits.drain_timeout_ms;
   for (auto& listener : listeners_) {

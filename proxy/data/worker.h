@@ -114,6 +114,7 @@ class Worker {
   void on_upstream_ready(Upstream& upstream);
   void on_upstream_lost(Upstream& upstream);
   void on_dedicated_lost(Upstream& upstream);
+  void on_dedicated_refused(Upstream& upstream);
   void on_identity_refused(Identity& identity, bool needs_login);
   void set_default_user_open(bool open);
 
@@ -189,7 +190,8 @@ class Worker {
   void drained(Client& client);
   void finish_soon(Client& client);
   void check_default_user(Client& client);
-  void release_acl_waiters();
+  void tell_login_known();
+  void answer_deferred(ClientRef ref);
   void give_back(Upstream& upstream);
   void keep_spare(Identity& identity);
   void close_identity(Identity& identity);
@@ -232,7 +234,7 @@ class Worker {
   Identity* default_identity_ = nullptr;
   bool default_user_open_ = true;   // Redis's default user needs no password; assumed until known
   bool default_user_known_ = false;
-  std::vector<ClientRef> acl_waiters_;
+  std::vector<std::function<void()>> login_known_;  // told when default_user_open_ is fresh
 
   BlockRef receive_block_;
   size_t receive_used_ = 0;

@@ -1,9 +1,6 @@
 #!/usr/bin/python3
 """What makes a client wait: blocking commands, CLIENT UNBLOCK, scripts that never end, WAIT; and scripts
 that Redis has forgotten. Each scenario plays on redis-server and behind azimuth."""
-import re
-import threading
-
 import harness
 from harness import only_azimuth, wait_until
 from resp import Closed, RespError, encode

@@ -1,7 +1,6 @@
 #!/usr/bin/python3
 """CLIENT ID, INFO, LIST, KILL, PAUSE and the like: what azimuth says of its clients is true, and what it
 does to them is what Redis would."""
-import re
 import time
 
 import harness

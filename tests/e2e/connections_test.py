@@ -5,8 +5,7 @@ import re
 import threading
 
 import harness
-from harness import only_azimuth, wait_until
-from resp import Closed, RespError, encode
+from resp import encode
 from scenario import both
 
 

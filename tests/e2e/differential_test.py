@@ -12,7 +12,7 @@ import time
 
 import harness
 from random_commands import LIBRARY, LUA, RandomCommands
-from resp import Client, RespError, encode, frame_end, parse, split_frames
+from resp import Client, RespError, encode, frame_end, parse
 
 CONNECTIONS = 10
 # Why a difference in bytes may be none: two servers hash with different seeds, so what has no order
@@ -91,6 +91,13 @@ class Side:
     def __init__(self, address):
         self.client = Client(address, timeout=60)
         self.buf = bytearray()
+        self.closed = False
+
+    def send(self, packet):
+        try:
+            self.client.sock.sendall(packet)
+        except ConnectionError:
+            self.closed = True  # collect() says how far it came
 
     def collect(self, count, deadline):
         """The bytes of exactly `count` replies and the position where each ends."""
@@ -110,9 +117,13 @@ class Side:
                 ready = select.select([sock], [], [], max(0, deadline - time.monotonic()))[0]
                 if not ready:
                     return ends
-                data = sock.recv(1 << 18)
+                try:
+                    data = sock.recv(1 << 18)
+                except ConnectionError:
+                    data = b""
                 if not data:
-                    raise Difference(f"closed after {len(ends)} of {count} replies")
+                    self.closed = True
+                    return ends
                 buf += data
         finally:
             sock.setblocking(True)
@@ -289,7 +300,7 @@ class Differential:
         packets = self.packets(batch)
         for side in twin.sides:
             for packet in packets:
-                side.client.sock.sendall(packet)
+                side.send(packet)
         self.compare(twin, batch)
 
     def turn_together(self):
@@ -298,7 +309,7 @@ class Differential:
                 twin.in_multi = False
                 batch = [([b"DISCARD"], encode([b"DISCARD"]), 1)]
                 for side in twin.sides:
-                    side.client.sock.sendall(batch[0][1])
+                    side.send(batch[0][1])
                 self.compare(twin, batch)
         batches, streams = [], []
         for twin in self.twins:
@@ -319,7 +330,7 @@ class Differential:
                 twin = streams[place][0]
                 packet = queues[twin.index][positions[twin.index]]
                 positions[twin.index] += 1
-                twin.sides[number].client.sock.sendall(packet)
+                twin.sides[number].send(packet)
         for twin, batch in zip(self.twins, batches):
             self.compare(twin, batch)
 
@@ -355,7 +366,11 @@ class Differential:
                         twin,
                         commands,
                         index,
-                        f"no reply in 60 s: redis sent {len(ends[0])}, azimuth {len(ends[1])} of {len(commands)}",
+                        "no reply in 60 s, or a close: "
+                        + ", ".join(
+                            f"{who} sent {len(end)} of {len(commands)} replies" + " and closed" * side.closed
+                            for who, end, side in zip(("redis", "azimuth"), ends, twin.sides)
+                        ),
                     )
                 )
             one = ours[starts[0][index] : starts[0][index + 1]]

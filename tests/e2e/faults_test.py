@@ -2,14 +2,13 @@
 """Redis dies, stalls, is not there, refuses; azimuth is told to stop. Names invariants I6 (what may
 have run is never sent twice) and I7 (each client its own replies, in order)."""
 import os
-import signal
 import threading
 import time
 
 import harness
 from harness import only_azimuth, test, wait_until
 from load import Load
-from resp import Closed, Push, RespError, encode, frame_end, parse, split_frames
+from resp import Closed, RespError, encode, frame_end, parse, split_frames
 from scenario import both
 
 DURABLE = ("--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0")
@@ -233,7 +232,7 @@ def sigterm_under_load(stage):
         front = stage.azimuth(redis, workers=workers)
         clients = [front.connect() for _ in range(8)]
         idle = front.connect()
-        over, received = threading.Event(), [b""] * len(clients)
+        received = [b""] * len(clients)
 
         def work(index):
             sock, out = clients[index].sock, bytearray()

@@ -354,7 +354,10 @@ class Azimuth:
         if kind is None:
             self.stop()
             return
+        died = self.process.poll() if self.process else None
         self.kill()
+        if died is not None:
+            print(f"--- azimuth had ended by itself with code {died}", flush=True)
         log = self.log().decode("latin-1")
         if log and not self.direct:
             print("--- the end of azimuth's log:\n" + log[-1500:], flush=True)

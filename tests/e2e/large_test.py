@@ -1,14 +1,13 @@
 #!/usr/bin/python3
 """Large values, slow readers, leavers and idle crowds: memory stays bounded, others go on."""
 import os
-import select
 import socket
 import threading
 import time
 
 import harness
-from harness import memory_kib, only_azimuth, reset_peak_memory, test, wait_until
-from resp import Client, Closed, encode, frame_end
+from harness import memory_kib, only_azimuth, test, wait_until
+from resp import Client, encode
 
 MIB = 1 << 20
 PEAK_KIB = 96 * 1024

@@ -1,12 +1,11 @@
 #!/usr/bin/python3
 """HELLO, AUTH and ACL users: every command runs as its user, whoever shares its connection."""
 import re
-import time
 
 import harness
 from client_list import listing, own
 from harness import wait_until
-from resp import Closed, RespError, encode
+from resp import encode
 from scenario import both
 
 
