@@ -433,24 +433,33 @@ Upstream& Worker::shared(Identity& identity, Role role) {
 
 void Worker::keep_spare(Identity& identity) {
   if (!identity.idle.empty() || draining_) return;
+  Upstream& spare = make_dedicated(identity);
+  spare.idle_since_ms = now_ms();
+  identity.idle.push_back(&spare);
+  spare.connect();  // may fail at once, and take itself out of the pool
+}
+
+Upstream& Worker::make_dedicated(Identity& identity) {
   auto fresh = std::make_unique<Upstream>(*this, &identity, Role::kDedicated);
-  fresh->idle_since_ms = now_ms();
-  identity.idle.push_back(fresh.get());
-  Upstream* spare = fresh.get();
-  upstreams_.emplace(spare, std::move(fresh));
-  spare->connect();
+  Upstream& made = *fresh;
+  upstreams_.emplace(&made, std::move(fresh));
+  return made;
 }
 
 Upstream& Worker::attach_dedicated(Client& client) {
   Identity& identity = *client.identity;
-  keep_spare(identity);
   // The youngest: its buffers are warm, and the old ones may go.
-  Upstream& own = *identity.idle.back();
-  identity.idle.pop_back();
-  own.owner = client.self;
-  client.dedicated = client.upstream = &own;
+  Upstream* own = nullptr;
+  if (identity.idle.empty()) {
+    own = &make_dedicated(identity);
+  } else {
+    own = identity.idle.back();
+    identity.idle.pop_back();
+  }
+  own->owner = client.self;
+  client.dedicated = own;
   keep_spare(identity);
-  return own;
+  return *own;
 }
 
 void Worker::detach_dedicated(Client& client) {

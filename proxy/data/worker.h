@@ -194,6 +194,7 @@ class Worker {
   void answer_deferred(ClientRef ref);
   void give_back(Upstream& upstream);
   void keep_spare(Identity& identity);
+  Upstream& make_dedicated(Identity& identity);
   void close_identity(Identity& identity);
   void check_clients(uint64_t now_ms);
   void note_latency(Client& client, const Entry& entry);

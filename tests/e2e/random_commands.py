@@ -39,9 +39,9 @@ SUNION {S} {S}|SINTER {S} {S}|SDIFF {S} {S}|SUNIONSTORE {S} {S} {S}|SINTERSTORE 
 SINTERCARD x {S}|SPOP {S} 100000|SRANDMEMBER {S} 100000|SSCAN {S} 0 COUNT 10000|SPOP none|SRANDMEMBER none 3
 ZADD {z} {f} {m}|ZADD {z} {f} {m} {i} {m}|ZADD {z} NX {f} {m}|ZADD {z} XX CH {f} {m}|ZADD {z} GT CH {f} {m}|ZADD {z} INCR {f} {m}|ZADD {z} NX GT 1 a|ZADD {z} abc m
 ZADD {z} inf {m} -inf {m}|ZADD {z} nan {m}|ZINCRBY {z} {f} {m}|ZREM {z} {m} {m}|ZCARD {z}|ZCOUNT {z} -inf {i}|ZSCORE {z} {m}|ZMSCORE {z} {m} {m}|ZRANK {z} {m}|ZREVRANK {z} {m}
-ZRANGE {z} {i} {i}|ZRANGE {z} 0 -1 WITHSCORES|ZRANGE {z} {i} {i} REV WITHSCORES|ZRANGE {z} -inf +inf BYSCORE LIMIT 1 3|ZRANGE {z} [a [m BYLEX|ZREVRANGE {z} 0 3 WITHSCORES
-ZRANGEBYSCORE {z} ({i} {i} WITHSCORES|ZREVRANGEBYSCORE {z} +inf -inf LIMIT 0 2|ZRANGEBYLEX {z} - + LIMIT 0 3|ZREVRANGEBYLEX {z} + -|ZLEXCOUNT {z} - +|ZRANGESTORE {z} {z} 0 5
-ZREMRANGEBYRANK {z} {i} {i}|ZREMRANGEBYSCORE {z} {i} {i}|ZREMRANGEBYLEX {z} [x [y|ZPOPMIN {z}|ZPOPMAX {z} 2|ZMPOP 2 {z} {z} MIN|ZMPOP 1 {z} MAX COUNT 3|ZUNIONSTORE {z} 2 {z} {z}
+ZRANGE {z} {i} {i}|ZRANGE {z} 0 -1 WITHSCORES|ZRANGE {z} {i} {i} REV WITHSCORES|ZRANGE {z} -inf +inf BYSCORE LIMIT 1 3|ZADD {lex} 0 {m} 0 {m}|ZREM {lex} {m}|ZRANGE {lex} [a [m BYLEX|ZREVRANGE {z} 0 3 WITHSCORES
+ZRANGEBYSCORE {z} ({i} {i} WITHSCORES|ZREVRANGEBYSCORE {z} +inf -inf LIMIT 0 2|ZRANGEBYLEX {lex} - + LIMIT 0 3|ZREVRANGEBYLEX {lex} (g [b|ZLEXCOUNT {lex} [b +|ZRANGESTORE {z} {z} 0 5
+ZREMRANGEBYRANK {z} {i} {i}|ZREMRANGEBYSCORE {z} {i} {i}|ZREMRANGEBYLEX {lex} [c (d|ZPOPMIN {z}|ZPOPMAX {z} 2|ZMPOP 2 {z} {z} MIN|ZMPOP 1 {z} MAX COUNT 3|ZUNIONSTORE {z} 2 {z} {z}
 ZUNION 2 {z} {S} WITHSCORES|ZINTER 2 {z} {z} WEIGHTS 2 3 AGGREGATE MAX WITHSCORES|ZINTERSTORE {z} 2 {z} {S} AGGREGATE MIN|ZDIFF 2 {z} {z} WITHSCORES|ZDIFFSTORE {z} 2 {z} {z}|ZINTERCARD 2 {z} {z}
 ZSCAN {z} 0 COUNT 10000|ZRANDMEMBER none|ZUNION 0 {z}|ZRANGE {z} a b
 XADD {x} {id} f {w}|XADD {x} {id} f {w} g {v}|XADD {x} NOMKSTREAM {id} a b|XADD {x} MAXLEN 10 {id} a {w}|XADD {x} MAXLEN ~ 5 {id} a b|XADD {x} MINID {id} {id} a b|XADD {x} {oldid} a b
@@ -167,6 +167,8 @@ class RandomCommands:
             "lib": lambda: LIBRARY,
             "nolist": lambda: self.prefix + "nolist",
             "w1": lambda: self.prefix + "w" + choice("12"),
+            # All of one score: by lexical range, others depend on a skip list's random levels.
+            "lex": lambda: self.prefix + "y" + choice("12"),
             "big": lambda: self.prefix + "big" + choice("12"),
         }
         for kind in "slhSzxpgbc":
