@@ -174,8 +174,8 @@ Step blocking(Worker& worker, Client& client, const Request& request, const Comm
   entry.topic = Topic::kUnblocked;
   entry.repeatable = false;
   worker.record_command(client, &row, CommandRoute::kDedicated);
-  worker.forward(client, *client.dedicated, entry, request.block, request.bytes);
   client.wait = Wait::kAnswer;
+  worker.forward(client, *client.dedicated, entry, request.block, request.bytes);
   return Step::kDone;
 }
 
@@ -491,8 +491,8 @@ Step ask_redis(Worker& worker, Client& client, const CommandRow* row, std::strin
   entry.kind = EntryKind::kCollect;
   entry.topic = topic;
   worker.record_command(client, row, CommandRoute::kLocal);
+  client.wait = Wait::kAnswer;  // first: while Redis is away the answer is there at once
   worker.forward(client, *upstream, entry, {}, bytes);
-  client.wait = Wait::kAnswer;
   return Step::kDone;
 }
 

@@ -92,13 +92,15 @@ void Upstream::finish_handshake(std::string_view reply) {
     state_ = State::kIdle;
     retry_at_ms_ = worker_.now_ms() + kReconnectDelayMostMs;
     answer_all(Canned::kHandshake);
-    worker_.on_identity_refused(*identity_, needs_login);
+    // (NOPERM is about SELECT: the user may stay, on a connection that was on that database before.)
+    if (!reply.starts_with("-NOPERM")) worker_.on_identity_refused(*identity_, needs_login);
     if (role_ == Role::kDedicated) worker_.on_dedicated_refused(*this);
     return;
   }
   state_ = State::kReady;
   if (down_since_ms_ != 0) log_info("upstream_back", {{"after_ms", worker_.now_ms() - down_since_ms_}});
   down_since_ms_ = 0;
+  worker_.note_redis_there();
   failing_fast_ = false;
   backoff_.reset();
   worker_.metrics().upstream_connects.add();
@@ -472,7 +474,7 @@ void Upstream::lost(std::string_view why) {
   }
   close_socket();
   state_ = State::kIdle;
-  if (down_since_ms_ == 0) down_since_ms_ = worker_.now_ms();
+  down_since_ms_ = worker_.note_redis_away();
   if (role_ == Role::kDedicated && (was_ready || entries_.empty())) {
     return worker_.on_dedicated_lost(*this);
   }

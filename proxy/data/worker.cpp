@@ -403,7 +403,8 @@ void Worker::adopt_identity(Client& client, Identity& identity) {
   client.identity = &identity;
   ++identity.clients;
   // Connected before it is needed, and so that we hear when Redis throws the user out.
-  if (identity.logged_in) shared(identity, Role::kReads).connect();
+  // (One with a connection of its own hears it there.)
+  if (identity.logged_in && client.dedicated == nullptr) shared(identity, Role::kReads).connect();
 }
 
 void Worker::renew_identity(Client& client) {

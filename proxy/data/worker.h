@@ -117,6 +117,9 @@ class Worker {
   void on_dedicated_refused(Upstream& upstream);
   void on_identity_refused(Identity& identity, bool needs_login);
   void set_default_user_open(bool open);
+  // Since when Redis takes no connections (ms); what waits for one waits no longer than since then.
+  uint64_t note_redis_away() { return away_since_ms_ == 0 ? away_since_ms_ = now_ms() : away_since_ms_; }
+  void note_redis_there() { away_since_ms_ = 0; }
 
   // --- for the commands that azimuth answers (local_commands.cpp, client_commands.cpp)
   Process& process() { return process_; }
@@ -250,6 +253,7 @@ class Worker {
   bool draining_ = false;
   bool drained_ = false;
   uint64_t drain_deadline_ms_ = 0;
+  uint64_t away_since_ms_ = 0;
 };
 
 }  // namespace azimuth
