@@ -59,6 +59,7 @@ struct ClientExtra {
   std::string deferred;  // the request that an answer from Redis is awaited for, as RESP
   int32_t select_db = 0;   // SELECT under way
   int32_t unknown_db = 0;  // what Upstream::forget_db gave for it
+  int channels = 0, patterns = 0, shard_channels = 0;  // subscribed to, as Redis has confirmed
   size_t hello_step = 0;  // of the HELLO under way
   bool ask_after_exec = false;  // the transaction holds HELLO or CLIENT SETNAME
   bool ask_name = false;        // ... and may change the name

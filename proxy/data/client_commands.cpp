@@ -63,7 +63,11 @@ void describe(Worker& worker, Client& client, Described& out) {
   line.idle = std::max<int64_t>(0, now_s - client.active_s);
   line.db = session.db;
   line.multi = session.in_multi ? static_cast<int>(session.multi_commands) : -1;
-  line.sub = session.subscribed ? 1 : 0;
+  if (client.extra_) {
+    line.sub = client.extra_->channels;
+    line.psub = client.extra_->patterns;
+    line.ssub = client.extra_->shard_channels;
+  }
   line.resp = session.protocol;
   line.user = client.identity != nullptr ? std::string_view(client.identity->user) : "default";
   if (client.last_command < kCommandCount) line.cmd = all_commands()[client.last_command].name;
@@ -71,7 +75,7 @@ void describe(Worker& worker, Client& client, Described& out) {
   line.omem = client.output_size();
   line.tot_mem = sizeof(Client) + line.qbuf + line.omem;
   if (session.monitoring) line.flags |= kClientMonitor;
-  if (session.subscribed) line.flags |= kClientPubsub;
+  if (line.sub + line.psub + line.ssub != 0) line.flags |= kClientPubsub;
   if (session.in_multi) line.flags |= kClientMulti;
   if (session.tracking) line.flags |= kClientTracking;
   if (session.no_evict) line.flags |= kClientNoEvict;

@@ -206,6 +206,7 @@ Step opaque(Worker& worker, Client& client, const Request& request, const Comman
   if (!own_connection(worker, client)) return Step::kWait;
   worker.record_command(client, &row, CommandRoute::kDedicated);
   client.opaque = true;
+  client.session.monitoring = row.handling == Handling::kMonitor;
   client.dedicated->tainted = true;
   client.dedicated->make_opaque();
   client.dedicated->send_more(request.block, request.bytes);

@@ -217,6 +217,7 @@ Step handle_reset(Worker& worker, Client& client) {
   }
   apply_reset(client.session, worker.default_user_open());
   client.keep_dedicated = client.opaque = false;
+  client.extra_.reset();
   worker.adopt_identity(client, worker.default_identity());
   answer(worker, client, kResetReply);
   return Step::kDone;

@@ -396,6 +396,16 @@ const char* Upstream::consume_frame(const BlockRef& block, const char* p, const 
   return p + n;
 }
 
+void count_subscriptions(ClientExtra& extra, const PubsubFrame& frame) {
+  if (frame.kind != PubsubKind::kConfirmation) return;
+  const auto count = static_cast<int>(frame.count);
+  switch (frame.family) {  // channels and patterns share a count
+    case PubsubFamily::kChannel: extra.channels = count - extra.patterns; break;
+    case PubsubFamily::kPattern: extra.patterns = count - extra.channels; break;
+    case PubsubFamily::kShard: extra.shard_channels = count; break;
+  }
+}
+
 // A message, an invalidation or a confirmation: not the reply that the front entry waits for.
 const char* Upstream::consume_push(const BlockRef& block, const char* p, const char* end) {
   bool done = false;
@@ -406,9 +416,14 @@ const char* Upstream::consume_push(const BlockRef& block, const char* p, const c
   }
   Client* client = worker_.client(owner);
   if (client != nullptr) worker_.deliver(*client, block, {p, n});
+  if (push_confirms_) push_.append(p, n);
   if (done) {
     cursor_ = ReplyCursor();
     in_push_ = false;
+    if (client != nullptr && push_confirms_) {
+      count_subscriptions(client->extra(), classify_pubsub(push_, protocol));
+    }
+    push_.clear();
     if (push_confirms_ && !entries_.empty() && entries_.front().topic == Topic::kSubscribe &&
         --entries_.front().replies == 0) {
       finish_front();

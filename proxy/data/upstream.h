@@ -216,6 +216,7 @@ class Upstream {
   ReplyCursor cursor_;
   bool in_push_ = false;
   bool push_confirms_ = false;
+  std::string push_;              // of a confirmation, what has come
   std::string carry_;             // the undecided start of a frame on a pub/sub connection
   std::string collected_;
   std::string handshake_error_;
