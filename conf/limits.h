@@ -54,6 +54,9 @@ inline constexpr std::size_t kClientOutputLowBytes = kClientOutputHighBytes / 2;
 inline constexpr std::size_t kUpstreamQueueHighBytes = 4 * kMiB;
 inline constexpr std::size_t kUpstreamQueueLowBytes = kUpstreamQueueHighBytes / 2;
 
+// Requests in flight of one client: further ones wait, so that what may come back is bounded.
+inline constexpr std::uint32_t kClientInflightMax = 8192;
+
 // Requests of one upstream connection whose reply is outstanding.
 inline constexpr std::size_t kUpstreamInflightMax = 65536;
 

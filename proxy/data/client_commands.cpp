@@ -216,7 +216,8 @@ void track_with_redirect(Worker& worker, Client& client, std::string_view id_tex
   worker.ask_all(client, ask, [](Client& asking, const std::string& redis_id) {
     const std::vector<std::string> args = take_deferred(asking);
     std::vector<std::string_view> sent = views(args);
-    if (const auto at = redirect_position(sent)) sent[*at] = redis_id.empty() ? "0" : redis_id;
+    const std::string_view target = redis_id.empty() ? std::string_view("0") : redis_id;
+    if (const auto at = redirect_position(sent)) sent[*at] = target;
     Worker& home = *asking.worker;
     const TrackingState none;
     const TrackingState& now = asking.session.extra_ ? asking.session.extra_->tracking : none;
@@ -363,7 +364,8 @@ void finish_probe(Worker& worker, Client& client, const std::string& reply) {
   const std::vector<std::string> args = take_deferred(client);
   const bool error = reply.starts_with('-');
   const bool refused = reply.starts_with("-NOPERM") || reply.starts_with("-NOAUTH") ||
-                       reply.starts_with("-CLUSTERDOWN") || reply.starts_with("-UNCERTAIN");
+                       reply.starts_with("-CLUSTERDOWN") || reply.starts_with("-UNCERTAIN") ||
+                       reply.starts_with("-ERR Can't execute");  // subscribed, in RESP2
   // Redis knows which users exist; for everything else our own parser has the same words.
   const bool judged = error && same_word(args[1], "kill") && reply.find("No such user") != std::string::npos;
   if (refused || judged) return answer(worker, client, reply);

@@ -14,7 +14,7 @@ namespace {
 constexpr int kAcceptsPerTurn = 64;
 constexpr int kIovecsMax = 64;
 // Requests that must be seen whole (their arguments change a session) may be this large.
-constexpr size_t kGatheredRequestBytesMax = 8 * kMiB;
+constexpr size_t kGatheredRequestBytesMax = 32 * kMiB;
 
 const RequestLimits& limits_of(const Client& client) {
   return client.session.authenticated ? kAuthenticatedLimits : kUnauthenticatedLimits;
@@ -115,10 +115,6 @@ void Worker::on_client_readable(Client& client) {
   client.active_s = static_cast<uint32_t>(now_ms() / 1000);
   const char* p = space.data;
   const char* const end = p + n;
-  if (client.opaque && client.dedicated != nullptr) {
-    client.dedicated->send_more(space.block, {p, static_cast<size_t>(n)});
-    return;
-  }
   if (client.stream) return stream_readable(client, space.block, p, end);
   if (client.input) p = finish_partial(client, p, end);
   if (client.closing || p == end) return;
@@ -157,24 +153,70 @@ void Worker::dispatch_input(Client& client, std::unique_ptr<Input> input) {
   client.input = std::move(input);
 }
 
+// The plain commands that follow one just forwarded: they go where it went, in one piece. Stops in
+// front of whatever needs a closer look.
+const char* Worker::forward_run(Client& client, const BlockRef& block, const char* p,
+                                const char* end) {
+  Upstream& upstream = *client.upstream;
+  if (client.inflight == 0 || !reply_wanted(client.session) || client.session.in_multi ||
+      upstream.retired() || upstream.failing_fast() || upstream.full() ||
+      upstream.db != client.session.db) {
+    return p;
+  }
+  const bool reads_only = upstream.role() == Role::kReads;
+  const CommandRoute route = upstream.role() == Role::kReads    ? CommandRoute::kReads
+                             : upstream.role() < Role::kDedicated ? CommandRoute::kWrites
+                                                                  : CommandRoute::kDedicated;
+  const char* const begin = p;
+  Entry entry;
+  entry.client = client.self;
+  entry.start_us = now_us();
+  entry.db = client.session.db;
+  ProtocolError error;
+  while (p != end && client.inflight < kClientInflightMax) {
+    if (frame_request(p, end, kAuthenticatedLimits, frame_, error) != FrameStatus::kComplete ||
+        frame_.inlined) {
+      break;
+    }
+    const CommandRow* row = find_command(frame_.args[0]);
+    if (row == nullptr || row->handling != Handling::kForward || row->has_subcommands ||
+        (reads_only && plain_roles_[row->id] != Role::kReads)) {
+      break;
+    }
+    entry.size = frame_.size;
+    entry.command = row->id;
+    entry.repeatable = repeatable(*row);
+    entry.write = (row->flags & (kWrite | kMayReplicate)) != 0;
+    upstream.add_to_run(entry);
+    metrics_.count_command(row->id, route);
+    ++client.inflight;
+    p += frame_.size;
+  }
+  if (p != begin) {
+    client.last_command = entry.command;
+    upstream.end_run(block, {begin, static_cast<size_t>(p - begin)});
+  }
+  return p;
+}
+
 const char* Worker::process_requests(Client& client, const BlockRef& block, const char* p,
                                      const char* end) {
   while (p != end && client.wait == Wait::kNone && !client.closing && !client.close_after_flush &&
-         !client.stream && !client.opaque) {
+         !client.stream) {
     ProtocolError error;
     const FrameStatus status = frame_request(p, end, limits_of(client), frame_, error);
     switch (status) {
       case FrameStatus::kComplete: {
-        std::string encoded;
-        std::string_view bytes(p, frame_.size);
-        const BlockRef none;
-        if (frame_.inlined) bytes = encoded = encode_request(frame_.inline_args.args);
-        const Request request{frame_, bytes, frame_.inlined ? none : block,
-                              p + frame_.size != end};
         const size_t size = frame_.size;
-        if (dispatch(*this, client, request) == Step::kWait) return p;
+        const Step step = frame_.inlined
+                              ? dispatch_inline(client)
+                              : dispatch(*this, client, {frame_, {p, size}, block, p + size != end});
+        if (step == Step::kWait) return p;
         p += size;
         if (client.wait != Wait::kAnswer) end_request(client.session);
+        if (p != end && client.inflight != 0 && client.wait == Wait::kNone) {
+          p = forward_run(client, block, p, end);
+        }
         break;
       }
       case FrameStatus::kEmpty:
@@ -192,12 +234,15 @@ const char* Worker::process_requests(Client& client, const BlockRef& block, cons
         return end;
     }
   }
-  if (client.opaque && p != end && client.dedicated != nullptr) {
-    client.dedicated->send_more(block, {p, static_cast<size_t>(end - p)});
-    return end;
-  }
   // What follows QUIT, or an error, is not read.
   return client.close_after_flush ? end : p;
+}
+
+// An inline command goes on as RESP: on a shared connection there must be one reading of its end.
+Step Worker::dispatch_inline(Client& client) {
+  const std::string encoded = encode_request(frame_.inline_args.args);
+  const BlockRef none;
+  return dispatch(*this, client, {frame_, encoded, none, true});
 }
 
 // Bytes that cannot be dispatched yet: a request that is not whole, or whole ones that must wait.

@@ -9,8 +9,6 @@
 namespace azimuth {
 namespace {
 
-// Requests in flight of one client: further ones wait, so that what may come back is bounded.
-constexpr uint32_t kClientInflightMax = 8192;
 constexpr uint8_t kMixedCredit = 64;
 
 std::string upper(std::string_view text) {
@@ -47,19 +45,22 @@ bool is_script(const CommandRow* row) {
   return row != nullptr && has_flag(*row, kNoScript) && has_flag(*row, kMovableKeys);
 }
 
-// Which of the shared connections a stateless command belongs on. Scripts have one of their own: one
-// that does not end stops its connection, while Redis answers -BUSY on the others. What is urgent
-// (SCRIPT KILL) goes with the reads.
-Role role_for(Worker& worker, const Client& client, const CommandRow* row) {
+}  // namespace
+
+// Scripts have a connection of their own: one that does not end stops its connection, while Redis
+// answers -BUSY on the others. What is urgent (SCRIPT KILL) goes with the reads.
+Role role_for(const Topology& topology, const SessionView& session, const CommandRow* row) {
   if (is_script(row)) return Role::kScripts;
-  const Channel channel = decide(worker.topology(), worker.view_of(client), row).channel;
+  const Channel channel = decide(topology, session, row).channel;
   return channel == Channel::kWrites ? Role::kWrites : Role::kReads;
 }
+
+namespace {
 
 // The connection for a stateless command: where the client's replies are outstanding, if the order
 // allows; null: it has to wait for them.
 Upstream* pick(Worker& worker, Client& client, const CommandRow* row, bool more) {
-  const Role role = role_for(worker, client, row);
+  const Role role = row != nullptr ? worker.plain_role(*row) : Role::kWrites;
   const bool reads = role == Role::kReads;
   if (client.inflight != 0) {
     Upstream* current = client.upstream;
@@ -167,7 +168,7 @@ Step blocking(Worker& worker, Client& client, const Request& request, const Comm
     first.kind = EntryKind::kDiscard;
     first.injected = true;
     first.db = client.session.db;
-    client.dedicated->send(first, {}, "*2\r\n$4\r\nECHO\r\n$0\r\n\r\n");
+    client.dedicated->send(first, {}, "*1\r\n$5\r\nHELLO\r\n");  // which no ACL forbids
   }
   Entry entry = entry_for(client, &row);
   entry.kind = EntryKind::kNotify;
@@ -417,9 +418,27 @@ Step special(Worker& worker, Client& client, const Request& request, const Comma
 
 }  // namespace
 
+namespace {
+
+// A client whose replies pass unread (MONITOR, SYNC): its requests pass too, RESET and QUIT among
+// them, but for those that nobody may send.
+Step pass_on(Worker& worker, Client& client, const Request& request, const CommandRow* row) {
+  if (row != nullptr && row->handling == Handling::kRefused) {
+    // Where our answer would stand among Redis's is not known.
+    worker.metrics().count_error(ErrorKind::kRefused);
+    worker.cut(client, CutReason::kProtocol);
+  } else {
+    client.dedicated->send_more(request.block, request.bytes);
+  }
+  return Step::kDone;
+}
+
+}  // namespace
+
 Step dispatch(Worker& worker, Client& client, const Request& request) {
   const CommandRow* row = resolve(request.args(), worker.extra_commands());
   client.last_command = row != nullptr ? row->id : kExtraCommandId;
+  if (client.opaque) [[unlikely]] return pass_on(worker, client, request, row);
   if (!client.session.authenticated) [[unlikely]] {
     return before_login(worker, client, request, row);
   }
@@ -503,7 +522,7 @@ Entry entry_for(Client& client, const CommandRow* row) {
   entry.db = client.session.db;
   entry.command = row != nullptr ? row->id : kExtraCommandId;
   entry.repeatable = row != nullptr && repeatable(*row);
-  entry.write = row == nullptr || !has_flag(*row, kReadonly);
+  entry.write = row == nullptr || (row->flags & (kWrite | kMayReplicate)) != 0;
   entry.silent = !reply_wanted(client.session);
   return entry;
 }
@@ -549,13 +568,31 @@ std::vector<std::string> take_deferred(Client& client) {
   return {views.begin(), views.end()};
 }
 
+namespace {
+
+// Nothing but its reply comes of it, or of what azimuth would make of it much less than of its size.
+bool may_stream(const Client& client, const CommandRow* row) {
+  if (row == nullptr) return true;
+  switch (row->handling) {
+    case Handling::kForward:
+    case Handling::kPing:
+    case Handling::kEcho:
+    case Handling::kEvalsha:
+    case Handling::kScriptLoad:
+      return true;
+    default:
+      return client.session.in_multi && row->handling != Handling::kExec;
+  }
+}
+
+}  // namespace
+
 StreamDecision stream_decision(Worker& worker, Client& client, const RequestFrame& beginning) {
   if (beginning.stored == 0) return StreamDecision::kGather;  // not even its name is there
   const CommandRow* row =
       resolve({beginning.args.data(), beginning.stored}, worker.extra_commands());
-  const bool plain = row == nullptr || row->handling == Handling::kForward ||
-                     row->handling == Handling::kEcho || client.session.in_multi;
-  if (!plain || !client.session.authenticated) return StreamDecision::kGather;
+  if (client.opaque) return StreamDecision::kStream;
+  if (!client.session.authenticated || !may_stream(client, row)) return StreamDecision::kGather;
   if (!own_connection(worker, client)) return StreamDecision::kWait;
   Entry entry = entry_for(client, row);
   entry.repeatable = false;

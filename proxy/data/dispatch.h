@@ -15,6 +15,9 @@ Step dispatch(Worker& worker, Client& client, const Request& request);
 enum class StreamDecision : uint8_t { kGather, kWait, kStream };
 StreamDecision stream_decision(Worker& worker, Client& client, const RequestFrame& beginning);
 
+// Which of the shared connections a stateless command belongs on.
+Role role_for(const Topology& topology, const SessionView& session, const CommandRow* row);
+
 // --- shared with local_commands.cpp and client_commands.cpp
 
 // An answer of azimuth's own, unless CLIENT REPLY says that the client wants none.

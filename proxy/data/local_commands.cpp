@@ -1,4 +1,6 @@
 // AUTH, HELLO, RESET and AZIMUTH: what a session is, and what azimuth says of itself.
+#include <charconv>
+
 #include "conf/consistency.h"
 #include "proxy/data/dispatch.h"
 #include "session/hello.h"
@@ -99,6 +101,57 @@ std::string level_help(std::string_view what) {
   return error_line("azimuth: unknown " + std::string(what));
 }
 
+// "bounded-staleness 500" means milliseconds, "bounded-staleness 500 writes" writes.
+std::string set_consistency(Session& session, Consistency level,
+                            std::span<const std::string_view> bound) {
+  const bool bounded = level == Consistency::kBoundedStaleness;
+  uint32_t value = 0;
+  if (!bound.empty()) {
+    const char* const end = bound[0].data() + bound[0].size();
+    const auto parsed = std::from_chars(bound[0].data(), end, value);
+    const bool unit_ok = bound.size() == 1 || same_word(bound[1], "writes");
+    if (!bounded || parsed.ec != std::errc() || parsed.ptr != end || !unit_ok) {
+      return level_help("bound: only bounded-staleness takes one, a number of milliseconds, or a "
+                        "number and the word writes");
+    }
+  } else if (bounded) {
+    return level_help("bound: bounded-staleness needs one, milliseconds, or a number and the word "
+                      "writes");
+  }
+  session.consistency = level;
+  session.staleness_bound = value;
+  session.bound_in_writes = bound.size() == 2;
+  return std::string(kOkReply);
+}
+
+// The connection that a command would go on, or who answers it.
+std::string_view connection_of(const Topology& topology, const SessionView& view,
+                               const CommandRow* row, bool blocks) {
+  if (row != nullptr && row->handling == Handling::kRefused) return "refused";
+  if (blocks) return "dedicated";
+  switch (row != nullptr ? row->handling : Handling::kForward) {
+    case Handling::kAuth:
+    case Handling::kHello:
+    case Handling::kClient:
+    case Handling::kReset:
+    case Handling::kQuit:
+    case Handling::kAzimuth: return "azimuth";
+    case Handling::kForward:
+    case Handling::kUrgent:
+    case Handling::kEvalsha: break;
+    default: return to_string(decide(topology, view, row, blocks).channel);
+  }
+  if (view.in_multi || view.watching) return "dedicated";
+  switch (role_for(topology, view, row)) {
+    case Role::kReads: return "reads";
+    case Role::kScripts: return "scripts";
+    case Role::kWrites:
+    case Role::kDedicated:
+    case Role::kAuth: break;
+  }
+  return "writes";
+}
+
 void append_route(std::string& out, const Worker& worker, Client& client,
                   std::span<const std::string_view> command) {
   const CommandRow* row = resolve(command, worker.extra_commands());
@@ -110,7 +163,7 @@ void append_route(std::string& out, const Worker& worker, Client& client,
   append_bulk(out, somebody ? worker.topology().members[static_cast<size_t>(route.member)].id
                             : std::string());
   append_bulk(out, "connection");
-  append_bulk(out, to_string(route.channel));
+  append_bulk(out, connection_of(worker.topology(), worker.view_of(client), row, blocks));
   append_bulk(out, "reason");
   append_bulk(out, to_string(route.reason));
   append_bulk(out, "command");
@@ -228,6 +281,7 @@ Step handle_azimuth(Worker& worker, Client& client, const Request& request) {
   const std::span<const std::string_view> args = request.args();
   const std::string_view sub = args.size() > 1 ? args[1] : std::string_view();
   std::string out;
+  worker.record_command(client, &command_row(CommandId::kAzimuth), CommandRoute::kLocal);
   if (same_word(sub, "help")) {
     append_array(out, std::size(kHelp));
     for (std::string_view line : kHelp) append_simple(out, line);
@@ -237,12 +291,11 @@ Step handle_azimuth(Worker& worker, Client& client, const Request& request) {
     append_members(out, worker.topology(), client.session.protocol);
   } else if (same_word(sub, "route") && args.size() > 2) {
     append_route(out, worker, client, args.subspan(2));
-  } else if (same_word(sub, "consistency") && args.size() <= 4) {
+  } else if (same_word(sub, "consistency") && args.size() <= 5) {
     if (args.size() == 2) {
       append_bulk(out, to_string(client.session.consistency));
     } else if (const auto level = parse_consistency(args[2])) {
-      client.session.consistency = *level;
-      out = kOkReply;
+      out = set_consistency(client.session, *level, args.subspan(3));
     } else {
       out = level_help("consistency level: write strong, bounded-staleness, consistent-prefix, "
                        "monotonic-reads, read-my-writes, causal or eventual");

@@ -83,15 +83,26 @@ uint64_t hello_reply_id(std::string_view reply) {
 void Worker::note_latency(Client& client, const Entry& entry) {
   const uint32_t us = now_us() - entry.start_us;
   (entry.write ? metrics_.write_latency : metrics_.read_latency).record(us);
-  // When Redis is slow, everything is: a share of it tells as much, and costs little.
-  if (slowlog_.is_slow(us) && slowlog_budget_ != 0) [[unlikely]] {
-    --slowlog_budget_;
-    const std::string_view name =
+  if (slowlog_.is_slow(us)) [[unlikely]] note_slow(client, entry, us);
+}
+
+// When Redis is slow, everything is: a share of it tells as much, and costs little.
+void Worker::note_slow(Client& client, const Entry& entry, uint32_t us) {
+  if (slowlog_budget_ == 0) return;
+  --slowlog_budget_;
+  const std::string_view name =
         entry.command < kCommandCount ? all_commands()[entry.command].name : "(unknown)";
-    const std::string_view args[] = {name};
-    slowlog_.record(unix_time_s(), us, args, 1, peer_text(client.fd),
-                    client.session.name());
-  }
+  const std::string_view args[] = {name};
+  slowlog_.record(unix_time_s(), us, args, 1, peer_text(client.fd), client.session.name());
+}
+
+void Worker::on_run_replied(Client& client, const Entry& first, uint32_t reads, uint32_t writes) {
+  const uint32_t us = now_us() - first.start_us;
+  if (reads != 0) metrics_.read_latency.record(us, reads);
+  if (writes != 0) metrics_.write_latency.record(us, writes);
+  if (slowlog_.is_slow(us)) [[unlikely]] note_slow(client, first, us);
+  client.inflight -= reads + writes;
+  if (client.inflight == 0) drained(client);
 }
 
 void Worker::on_replied(Upstream& upstream, const Entry& entry, char type, size_t bytes) {

@@ -100,7 +100,6 @@ void Upstream::finish_handshake(std::string_view reply) {
   state_ = State::kReady;
   if (down_since_ms_ != 0) log_info("upstream_back", {{"after_ms", worker_.now_ms() - down_since_ms_}});
   down_since_ms_ = 0;
-  worker_.note_redis_there();
   failing_fast_ = false;
   backoff_.reset();
   worker_.metrics().upstream_connects.add();
@@ -109,9 +108,18 @@ void Upstream::finish_handshake(std::string_view reply) {
 }
 
 void Upstream::schedule_connect() {
+  // One connection of one client tells little of Redis; the shared ones, which always come back, do.
+  if (down_since_ms_ == 0) down_since_ms_ = worker_.note_redis_away(role_ != Role::kDedicated);
   const auto delay = static_cast<uint64_t>(backoff_.next(worker_.random()).ms);
   retry_at_ms_ = worker_.now_ms() + delay;
   worker_.retry_in(delay);
+}
+
+void Upstream::retry_now() {
+  if (state_ != State::kIdle || role_ == Role::kDedicated || retired_) return;
+  failing_fast_ = false;
+  down_since_ms_ = 0;
+  connect();
 }
 
 void Upstream::reconnect() {
@@ -162,12 +170,41 @@ void Upstream::select(int32_t wanted) {
 void Upstream::send(const Entry& entry, const BlockRef& block, std::string_view bytes) {
   Entry& queued = entries_.push(entry);
   queued.size = bytes.size();
+  queued.plain = queued.kind == EntryKind::kReply && queued.topic == Topic::kNone &&
+                 !queued.silent && queued.canned == Canned::kNone;
   queued_total_ += bytes.size();
   if (queued.repeatable && bytes.size() <= kRetainedRequestBytesMax &&
       retained_.size() < kUpstreamQueueHighBytes) {
     queued.retained = true;
     retained_.push(bytes);
   }
+  queue_bytes(block, bytes);
+}
+
+void Upstream::add_to_run(const Entry& entry) {
+  Entry& queued = entries_.push(entry);
+  queued.plain = true;
+  queued.retained = queued.repeatable && queued.size <= kRetainedRequestBytesMax &&
+                    retained_.size() + run_size_ < kUpstreamQueueHighBytes;
+  run_size_ += queued.size;
+}
+
+void Upstream::end_run(const BlockRef& block, std::string_view bytes) {
+  // Retained requests that stand side by side are kept in one piece.
+  size_t at = 0, from = 0;
+  size_t index = entries_.size();
+  for (size_t size = 0; size < bytes.size();) size += entries_[--index].size;
+  for (; index < entries_.size(); ++index) {
+    const Entry& entry = entries_[index];
+    if (!entry.retained) {
+      if (at != from) retained_.push(bytes.substr(from, at - from));
+      from = at + entry.size;
+    }
+    at += entry.size;
+  }
+  if (at != from) retained_.push(bytes.substr(from, at - from));
+  run_size_ = 0;
+  queued_total_ += bytes.size();
   queue_bytes(block, bytes);
 }
 
@@ -190,6 +227,7 @@ void Upstream::send_more(const BlockRef& block, std::string_view bytes) {
 
 void Upstream::answer_in_turn(Entry entry, Canned canned) {
   entry.canned = canned;
+  entry.plain = false;
   entry.size = 0;
   entries_.push(entry);
   deliver_canned();
@@ -347,7 +385,51 @@ void Upstream::consume(const BlockRef& block, const char* p, const char* end) {
       consume(copy, copy.get()->data(), copy.get()->data() + joined.size());
       return worker_.flush_clients();
     }
-    p = consume_frame(block, p, end);
+    const char* const run_end = consume_run(block, p, end);
+    p = run_end != p ? run_end : consume_frame(block, p, end);
+  }
+}
+
+// Whole replies to plain requests of one client that stand side by side: most of the traffic. They
+// are told apart only to know where each ends.
+const char* Upstream::consume_run(const BlockRef& block, const char* p, const char* end) {
+  if (pubsub || reply_started_ || in_push_ || entries_.empty()) return p;
+  const Entry first = entries_.front();
+  const char* const begin = p;
+  size_t kept = 0;
+  uint32_t replies = 0, writes = 0;
+  while (p != end && !entries_.empty()) {
+    const Entry& entry = entries_.front();
+    if (!entry.plain || entry.client.index != first.client.index ||
+        entry.client.generation != first.client.generation ||
+        entry.start_us != first.start_us || *p == '-' || *p == '>') {
+      break;
+    }
+    const size_t size = ReplyCursor::quick(p, end);
+    if (size == 0 || size > kStreamThresholdBytes) break;
+    p += size;
+    front_offset_ += entry.size;
+    if (entry.retained) kept += entry.size;
+    ++replies;
+    writes += entry.write;
+    entries_.pop();
+  }
+  if (replies == 0) return p;
+  if (kept != 0) retained_.pop(kept);
+  if (Client* client = worker_.client(first.client)) {
+    worker_.deliver(*client, block, {begin, static_cast<size_t>(p - begin)});
+    worker_.on_run_replied(*client, first, replies - writes, writes);
+  }
+  after_replies();
+  return p;
+}
+
+// Replies have gone: one of ours may be next, and there is room for more requests.
+void Upstream::after_replies() {
+  if (!entries_.empty() && entries_.front().canned != Canned::kNone) deliver_canned();
+  if (!waiting.empty() && !full() && entries_.size() < kUpstreamInflightMax / 2 &&
+      out_.size() < kUpstreamQueueLowBytes) {
+    worker_.resume_all(waiting);
   }
 }
 
@@ -367,7 +449,8 @@ const char* Upstream::consume_frame(const BlockRef& block, const char* p, const 
       }
     }
     // Any other frame ends what SUBSCRIBE has waited for, unless it is its error.
-    while (!entries_.empty() && entries_.front().topic == Topic::kSubscribe && *p != '-') {
+    while (!entries_.empty() && entries_.front().topic == Topic::kSubscribe &&
+           (*p != '-' || entries_.front().confirmed)) {
       finish_front();
     }
     if (entries_.empty()) {
@@ -424,9 +507,9 @@ const char* Upstream::consume_push(const BlockRef& block, const char* p, const c
       count_subscriptions(client->extra(), classify_pubsub(push_, protocol));
     }
     push_.clear();
-    if (push_confirms_ && !entries_.empty() && entries_.front().topic == Topic::kSubscribe &&
-        --entries_.front().replies == 0) {
-      finish_front();
+    if (push_confirms_ && !entries_.empty() && entries_.front().topic == Topic::kSubscribe) {
+      entries_.front().confirmed = true;
+      if (--entries_.front().replies == 0) finish_front();
     }
   }
   return p + n;
@@ -463,11 +546,7 @@ void Upstream::finish_front() {
   } else if (!entry.injected) {
     worker_.on_replied(*this, entry, reply_type_, bytes);
   }
-  if (!entries_.empty() && entries_.front().canned != Canned::kNone) deliver_canned();
-  if (!waiting.empty() && !full() && entries_.size() < kUpstreamInflightMax / 2 &&
-      out_.size() < kUpstreamQueueLowBytes) {
-    worker_.resume_all(waiting);
-  }
+  after_replies();
 }
 
 void Upstream::deliver_canned() {
@@ -489,7 +568,6 @@ void Upstream::lost(std::string_view why) {
   }
   close_socket();
   state_ = State::kIdle;
-  down_since_ms_ = worker_.note_redis_away();
   if (role_ == Role::kDedicated && (was_ready || entries_.empty())) {
     return worker_.on_dedicated_lost(*this);
   }
@@ -537,6 +615,7 @@ void Upstream::rebuild_after_loss() {
       send(again, {}, bytes);
       worker_.metrics().commands_resent.add();
     } else {
+      again.plain = false;
       again.canned = half_left ? Canned::kNotSent : Canned::kUncertain;
       again.size = 0;
       entries_.push(again);
@@ -575,6 +654,7 @@ void Upstream::answer_all(Canned canned) {
   for (Entry& entry : outstanding) {
     if (entry.injected) continue;
     if (entry.canned == Canned::kNone) entry.canned = canned;
+    entry.plain = false;
     entry.size = 0;
     entry.retained = false;
     entries_.push(entry);

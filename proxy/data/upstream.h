@@ -89,6 +89,8 @@ struct Entry {
   bool injected : 1 = false;    // SELECT and the like, made again when needed
   bool silent : 1 = false;      // the client wants no reply
   bool write : 1 = false;
+  bool confirmed : 1 = false;   // SUBSCRIBE: the first confirmation is there
+  bool plain : 1 = false;       // set by Upstream: nothing but its bytes matters of the reply
 };
 
 enum class Role : uint8_t { kReads, kWrites, kScripts, kDedicated, kAuth };
@@ -103,6 +105,9 @@ class Upstream {
 
   // Queues a request whose bytes stand in `block` (or anywhere, when `block` is empty: copied).
   void send(const Entry& entry, const BlockRef& block, std::string_view bytes);
+  // A run of plain requests of one client that stand side by side: an entry each, then the bytes.
+  void add_to_run(const Entry& entry);
+  void end_run(const BlockRef& block, std::string_view bytes);
   // More bytes of the request sent last, which streams.
   void send_more(const BlockRef& block, std::string_view bytes);
   // A SELECT of a client's was sent, and may fail: the database is not known until its reply. Returns
@@ -139,6 +144,8 @@ class Upstream {
   void on_tick(uint64_t now_ms);
 
   bool ready() const { return state_ == State::kReady; }
+  // Does not wait for the back-off any longer: Redis takes connections.
+  void retry_now();
   // Loses the connection on purpose, to be told anew what a new one is told.
   void reconnect();
   bool failing_fast() const { return failing_fast_; }
@@ -181,6 +188,8 @@ class Upstream {
   void on_writable();
   void on_readable();
   void consume(const BlockRef& block, const char* p, const char* end);
+  const char* consume_run(const BlockRef& block, const char* p, const char* end);
+  void after_replies();
   const char* consume_frame(const BlockRef& block, const char* p, const char* end);
   const char* consume_push(const BlockRef& block, const char* p, const char* end);
   void deliver_opaque(const BlockRef& block, const char* p, const char* end);
@@ -213,6 +222,7 @@ class Upstream {
   Ring<Entry> entries_;
   OutQueue out_;
   ByteRing retained_;
+  size_t run_size_ = 0;           // of add_to_run's requests since end_run
   ReplyCursor cursor_;
   bool in_push_ = false;
   bool push_confirms_ = false;

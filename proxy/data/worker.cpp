@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "proxy/control/log.h"
+#include "proxy/data/dispatch.h"
 
 namespace azimuth {
 namespace {
@@ -36,6 +37,7 @@ Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings>
   uv_prepare_init(&loop_, &prepare_);
   uv_timer_init(&loop_, &tick_);
   uv_timer_init(&loop_, &retry_);
+  compute_plain_roles();
   default_identity_ = &identity(false, "default", "", 2, 0);
 }
 
@@ -285,6 +287,15 @@ void Worker::apply_settings(std::shared_ptr<const Settings> settings) {
 void Worker::set_topology(std::shared_ptr<const Topology> topology, SocketAddress redis_address) {
   topology_ = std::move(topology);
   redis_address_ = redis_address;
+  compute_plain_roles();
+}
+
+void Worker::compute_plain_roles() {
+  const SessionView nothing_special;
+  for (const CommandRow& row : all_commands()) {
+    plain_roles_[row.id] = role_for(*topology_, nothing_special, &row);
+  }
+  plain_roles_[kExtraCommandId] = Role::kWrites;
 }
 
 void Worker::set_extra_commands(std::shared_ptr<const ExtraCommands> commands) {
@@ -370,7 +381,8 @@ void Worker::forward(Client& client, Upstream& upstream, Entry entry, const Bloc
   entry.start_us = now_us();
   ++client.inflight;
   client.upstream = &upstream;
-  if (upstream.failing_fast()) [[unlikely]] {
+  if (upstream.failing_fast() ||
+      (!upstream.ready() && upstream.queued_bytes() > settings_->hold.bytes_max)) [[unlikely]] {
     return upstream.answer_in_turn(entry, Canned::kClusterDown);
   }
   if (upstream.db != entry.db) upstream.select(entry.db);
@@ -495,6 +507,12 @@ void Worker::bury(Upstream& upstream) {
 }
 
 void Worker::on_upstream_ready(Upstream& upstream) {
+  // Redis is back: whoever still waits to try again does so now.
+  if (std::exchange(away_since_ms_, 0) != 0) {
+    std::vector<Upstream*> all;
+    for (auto& [pointer, owned] : upstreams_) all.push_back(pointer);
+    for (Upstream* each : all) each->retry_now();
+  }
   if (&upstream == auth_) return tell_login_known();
   if (upstream.role() == Role::kReads && upstream.identity()->idle.empty()) {
     keep_spare(*upstream.identity());
@@ -511,7 +529,7 @@ void Worker::on_upstream_lost(Upstream& upstream) {
 // user has to log in.
 void Worker::on_identity_refused(Identity& identity, bool needs_login) {
   for (const auto& [upstream, owned] : upstreams_) {
-    if (!needs_login && upstream->identity() == &identity && upstream->ready()) return;
+    if (upstream->identity() == &identity && upstream->ready()) return;
   }
   for_each_client([&](Client& each) {
     if (each.identity != &identity) return;

@@ -108,6 +108,8 @@ class Worker {
   void retry_in(uint64_t delay_ms);
   void bury(Upstream& upstream);
   void cut(Client& client, CutReason reason);
+  // Plain requests of one client, sent in one turn, are answered.
+  void on_run_replied(Client& client, const Entry& first, uint32_t reads, uint32_t writes);
   void on_replied(Upstream& upstream, const Entry& entry, char type, size_t bytes);
   void on_collected(Upstream& upstream, const Entry& entry, const std::string& reply);
   void on_canned(Upstream& upstream, const Entry& entry);
@@ -118,8 +120,11 @@ class Worker {
   void on_identity_refused(Identity& identity, bool needs_login);
   void set_default_user_open(bool open);
   // Since when Redis takes no connections (ms); what waits for one waits no longer than since then.
-  uint64_t note_redis_away() { return away_since_ms_ == 0 ? away_since_ms_ = now_ms() : away_since_ms_; }
-  void note_redis_there() { away_since_ms_ = 0; }
+  uint64_t note_redis_away(bool for_sure) {
+    if (away_since_ms_ != 0) return away_since_ms_;
+    if (for_sure) away_since_ms_ = now_ms();
+    return now_ms();
+  }
 
   // --- for the commands that azimuth answers (local_commands.cpp, client_commands.cpp)
   Process& process() { return process_; }
@@ -127,6 +132,8 @@ class Worker {
   Slowlog& slowlog() { return slowlog_; }
   Upstream& auth_connection() { return *auth_; }
   Identity& default_identity() { return *default_identity_; }
+  // Which shared connection a plain command goes to, as long as the topology is this one.
+  Role plain_role(const CommandRow& row) const { return plain_roles_[row.id]; }
   bool default_user_open() const { return default_user_open_; }
   void reply(Client& client, std::string_view text);
   void resume(Client& client);
@@ -171,7 +178,9 @@ class Worker {
   void on_client_eof(Client& client);
   const char* process_requests(Client& client, const BlockRef& block, const char* p,
                                const char* end);
+  const char* forward_run(Client& client, const BlockRef& block, const char* p, const char* end);
   const char* finish_partial(Client& client, const char* p, const char* end);
+  Step dispatch_inline(Client& client);
   void dispatch_input(Client& client, std::unique_ptr<Input> input);
   void keep_input(Client& client, const char* p, const char* end);
   void scan_partial(Client& client);
@@ -200,7 +209,9 @@ class Worker {
   Upstream& make_dedicated(Identity& identity);
   void close_identity(Identity& identity);
   void check_clients(uint64_t now_ms);
+  void compute_plain_roles();
   void note_latency(Client& client, const Entry& entry);
+  void note_slow(Client& client, const Entry& entry, uint32_t us);
 
   static constexpr uint32_t kSlowlogEntriesPerTick = 32;
 
@@ -208,6 +219,7 @@ class Worker {
   const unsigned index_;
   std::shared_ptr<const Settings> settings_;
   std::shared_ptr<const Topology> topology_;
+  std::array<Role, kCommandIdCount> plain_roles_{};
   std::shared_ptr<const ExtraCommands> extra_commands_;
   SocketAddress redis_address_;
   WorkerMetrics metrics_;
