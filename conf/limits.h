@@ -64,6 +64,13 @@ inline constexpr std::size_t kUpstreamInflightMax = 65536;
 // larger than this is not kept, and answers an error when its connection is lost.
 inline constexpr std::size_t kRetainedRequestBytesMax = 4 * kKiB;
 
+// Databases whose connections clients share; a client that selects a higher one gets its own.
+inline constexpr std::int32_t kSharedDatabasesMax = 64;
+
+// Users, protocols and databases that nobody uses at the moment, whose connections stay for a while:
+// beyond these (per worker) they are closed at once.
+inline constexpr std::size_t kIdentitiesUnusedMax = 32;
+
 // Shared connections that were replaced (by AUTH, by a stuck reply) and still drain, per identity.
 inline constexpr std::size_t kRetiredConnectionsMax = 8;
 

@@ -57,8 +57,7 @@ struct RequestStream {
 // What a client needs while Redis is asked on its behalf.
 struct ClientExtra {
   std::string deferred;  // the request that an answer from Redis is awaited for, as RESP
-  int32_t select_db = 0;   // SELECT under way
-  int32_t unknown_db = 0;  // what Upstream::forget_db gave for it
+  int32_t select_db = 0;  // SELECT under way
   int channels = 0, patterns = 0, shard_channels = 0;  // subscribed to, as Redis has confirmed
   size_t hello_step = 0;  // of the HELLO under way
   bool ask_after_exec = false;  // the transaction holds HELLO or CLIENT SETNAME
@@ -79,6 +78,7 @@ class Client {
   const char* span = nullptr;  // replies in the worker's receive block, to be sent this turn
   uint32_t span_size = 0;
   uint32_t inflight = 0;
+  uint32_t ending = 0;  // EXEC, DISCARD and UNWATCH sent and not answered: until then it is pinned
   ClientRef self;
   int fd = -1;
   uint32_t created_s = 0;

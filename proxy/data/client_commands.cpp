@@ -17,6 +17,9 @@ std::vector<std::string_view> views(const std::vector<std::string>& args) {
   return {args.begin(), args.end()};
 }
 
+constexpr std::string_view kConnectionGone =
+    "-CLUSTERDOWN azimuth: the connection to Redis was lost; the command did not run\r\n";
+
 // A form of the same subcommand that Redis's ACL judges alike and that changes nothing there.
 std::vector<std::string_view> harmless_form(std::span<const std::string_view> args) {
   const std::string_view sub = args[1];
@@ -160,8 +163,10 @@ void unblock_client(Worker& worker, Client& client, const UnblockRequest& reques
     const std::vector<std::string_view> command = {"CLIENT", "UNBLOCK", redis_id,
                                                    request.with_error ? "ERROR" : "TIMEOUT"};
     Worker& home = *asking.worker;
-    home.forward(asking, home.shared(*asking.identity, Role::kReads), entry_for(asking, nullptr),
-                 {}, encode_request(command));
+    Upstream& asked = asking.pinned() && asking.dedicated != nullptr
+                          ? *asking.dedicated
+                          : home.shared(*asking.identity, Role::kReads);
+    home.forward(asking, asked, entry_for(asking, nullptr), {}, encode_request(command));
   });
 }
 
@@ -185,6 +190,7 @@ void send_tracking(Worker& worker, Client& client, const std::vector<std::string
   Entry entry = entry_for(client, nullptr);
   entry.kind = EntryKind::kCollect;
   entry.topic = Topic::kTracking;
+  entry.awaited = true;
   client.wait = Wait::kAnswer;
   client.dedicated->tainted = true;
   worker.forward(client, *client.dedicated, entry, {}, encode_request(args));
@@ -210,7 +216,6 @@ void track_with_redirect(Worker& worker, Client& client, std::string_view id_tex
     if (one == nullptr) return;
     if (one->dedicated == nullptr) each.attach_dedicated(*one);
     one->keep_dedicated = one->dedicated->tainted = true;
-    one->dedicated->pubsub = true;
     out = std::to_string(one->dedicated->redis_client_id());
   };
   worker.ask_all(client, ask, [](Client& asking, const std::string& redis_id) {
@@ -219,6 +224,7 @@ void track_with_redirect(Worker& worker, Client& client, std::string_view id_tex
     const std::string_view target = redis_id.empty() ? std::string_view("0") : redis_id;
     if (const auto at = redirect_position(sent)) sent[*at] = target;
     Worker& home = *asking.worker;
+    if (asking.dedicated == nullptr) return answer(home, asking, kConnectionGone);
     const TrackingState none;
     const TrackingState& now = asking.session.extra_ ? asking.session.extra_->tracking : none;
     const auto request = parse_client_tracking(
@@ -327,6 +333,7 @@ Step queue_if_nobody(Worker& worker, Client& client, const Request& request) {
     });
   };
   worker.ask_all(client, ask, [args](Client& asking, const std::string& found) {
+    if (asking.dedicated == nullptr) return answer(*asking.worker, asking, kConnectionGone);
     if (!found.empty()) {
       poison(*asking.worker, asking);
       return;

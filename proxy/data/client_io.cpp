@@ -24,7 +24,7 @@ const RequestLimits& limits_of(const Client& client) {
 
 bool Client::pinned() const {
   return session.in_multi || session.watching || session.subscribed || session.monitoring ||
-         session.tracking || opaque || keep_dedicated;
+         session.tracking || opaque || keep_dedicated || ending != 0;
 }
 
 // --- accepting ---------------------------------------------------------------------------------
@@ -36,6 +36,7 @@ void Worker::on_accept(Listener& listener) {
       if (fd == -EAGAIN || fd == -EWOULDBLOCK) return;
       if (fd == -EINTR || fd == -ECONNABORTED) continue;
       log_warning("accept_failed", {{"reason", std::strerror(-fd)}});
+      uv_poll_stop(listener.poll);  // out of files: on_tick tries again, instead of a busy loop
       return;
     }
     admit(fd, listener);
@@ -159,8 +160,7 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
                                 const char* end) {
   Upstream& upstream = *client.upstream;
   if (client.inflight == 0 || !reply_wanted(client.session) || client.session.in_multi ||
-      upstream.retired() || upstream.failing_fast() || upstream.full() ||
-      upstream.db != client.session.db) {
+      upstream.retired() || upstream.failing_fast() || upstream.full()) {
     return p;
   }
   const bool reads_only = upstream.role() == Role::kReads;
@@ -171,7 +171,6 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
   Entry entry;
   entry.client = client.self;
   entry.start_us = now_us();
-  entry.db = client.session.db;
   ProtocolError error;
   while (p != end && client.inflight < kClientInflightMax) {
     if (frame_request(p, end, kAuthenticatedLimits, frame_, error) != FrameStatus::kComplete ||
@@ -203,6 +202,10 @@ const char* Worker::process_requests(Client& client, const BlockRef& block, cons
                                      const char* end) {
   while (p != end && client.wait == Wait::kNone && !client.closing && !client.close_after_flush &&
          !client.stream) {
+    if (client.output_size() > kClientOutputHighBytes) {
+      client.wait = Wait::kOutput;
+      return p;
+    }
     ProtocolError error;
     const FrameStatus status = frame_request(p, end, limits_of(client), frame_, error);
     switch (status) {
@@ -298,6 +301,9 @@ void Worker::on_client_eof(Client& client) {
   }
   client.eof = true;
   client.reading = false;
+  if (client.inflight == 0 && client.wait == Wait::kNone && !client.resuming) {
+    client.close_after_flush = true;  // only what is written already is owed
+  }
   update_poll(client);
 }
 
@@ -335,8 +341,12 @@ void Worker::stream_readable(Client& client, const BlockRef& block, const char* 
   upstream.send_more(block, {p, fed.consumed});
   p += fed.consumed;
   if (fed.status != FrameStatus::kNeedMore) {
-    // On an error Redis has the same bytes, answers the same error and closes; so do we then.
     client.stream.reset();
+    if (fed.status == FrameStatus::kError) {
+      // Redis has the same bytes, answers the same error and closes; so do we then.
+      client.close_after_flush = true;
+      p = end;
+    }
     if (client.inflight == 0) drained(client);
   }
   upstream.flush();
@@ -407,6 +417,7 @@ void Worker::flush_clients() {
     if (!client.closing && client.fd >= 0) flush_client(client);
   }
   dirty_clients_.clear();
+  span_block_ = BlockRef();  // so that the receive block is used again from its start
 }
 
 void Worker::flush_client(Client& client) {
@@ -457,12 +468,13 @@ void Worker::after_flush(Client& client) {
     }
     if (client.want_write) update_poll(client);
   }
-  // Its own connection is read no faster than the client reads, and so is one that it holds up.
-  Upstream* own = client.dedicated;
-  if (own == nullptr && client.inflight != 0) own = client.upstream;
-  if (own != nullptr && (own == client.dedicated || own->retired())) {
-    if (left > kClientOutputHighBytes) own->pause_reading(true);
-    if (left < kClientOutputLowBytes) own->pause_reading(false);
+  // Its own connection is read no faster than the client reads; a shared one, while it holds it up.
+  if (client.dedicated != nullptr) {
+    if (left > kClientOutputHighBytes) client.dedicated->pause_reading(true);
+    if (left < kClientOutputLowBytes) client.dedicated->pause_reading(false);
+  }
+  if (client.inflight != 0 && client.upstream != client.dedicated) {
+    client.upstream->check_front_reads();
   }
   if (client.wait == Wait::kOutput && left < kClientOutputLowBytes) resume(client);
 }
@@ -497,7 +509,9 @@ void Worker::cut(Client& client, CutReason reason) {
     // An unfinished request, an open transaction, a blocked command: Redis forgets it on close.
     dedicated->begin_close();
   }
-  if (client.inflight != 0 && client.upstream != nullptr) client.upstream->pause_reading(false);
+  if (client.inflight != 0 && client.upstream != nullptr) {
+    client.upstream->pause_reading(false);  // what it did not read is read for nobody now
+  }
   client.stream.reset();
   if (client.identity != nullptr) --client.identity->clients;
   client.identity = nullptr;

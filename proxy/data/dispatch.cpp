@@ -135,7 +135,9 @@ Step before_login(Worker& worker, Client& client, const Request& request, const 
   if (!drained_or_wait(client)) return Step::kWait;
   const bool unknown =
       row == nullptr || (row->has_subcommands && request.frame.argc > 1);
-  if (unknown) {
+  if (row == nullptr && is_cross_protocol(request.frame.args[0])) {
+    worker.cut(client, CutReason::kCrossProtocol);
+  } else if (unknown) {
     answer(worker, client, unknown_command(request.args()));
   } else if (!arity_ok(*row, request.frame.argc)) {
     answer(worker, client, wrong_arity(*row));
@@ -167,7 +169,6 @@ Step blocking(Worker& worker, Client& client, const Request& request, const Comm
     Entry first;
     first.kind = EntryKind::kDiscard;
     first.injected = true;
-    first.db = client.session.db;
     client.dedicated->send(first, {}, "*1\r\n$5\r\nHELLO\r\n");  // which no ACL forbids
   }
   Entry entry = entry_for(client, &row);
@@ -247,12 +248,15 @@ Step transaction(Worker& worker, Client& client, const Request& request, const C
       return forward_own(worker, client, request, row);
     case Handling::kUnwatch:
       if (session.in_multi || !session.watching) break;
+      if (!own_connection(worker, client)) return Step::kWait;
       session.watching = false;
+      ++client.ending;
       return forward_own(worker, client, request, row, EntryKind::kNotify, Topic::kUnwatch);
     case Handling::kExec:
       if (!session.in_multi) break;
       session.in_multi = session.watching = false;
-      forward_own(worker, client, request, row);
+      ++client.ending;
+      forward_own(worker, client, request, row, EntryKind::kNotify, Topic::kExec);
       if (client.extra_ && std::exchange(client.extra_->ask_after_exec, false)) {
         ask_state(worker, client, std::exchange(client.extra_->ask_name, false));
       }
@@ -260,6 +264,7 @@ Step transaction(Worker& worker, Client& client, const Request& request, const C
     default:  // DISCARD
       if (!session.in_multi) break;
       session.in_multi = session.watching = false;
+      ++client.ending;
       return forward_own(worker, client, request, row, EntryKind::kNotify, Topic::kDiscard);
   }
   return forward_plain(worker, client, request, &row);
@@ -281,16 +286,30 @@ Step select_database(Worker& worker, Client& client, const Request& request,
     wanted = wanted * 10 + (c - '0');
   }
   if (request.frame.args[1].empty()) wanted = -1;
-  if (client.pinned() || client.inflight == 0 || client.upstream->role() == Role::kWrites) {
-    if (ask_redis(worker, client, &row, request.bytes, Topic::kSelect) == Step::kWait) {
-      return Step::kWait;
-    }
-    client.extra().select_db = wanted;
-    client.extra().unknown_db = client.upstream->forget_db();
-    return Step::kDone;
+  if (!drained_or_wait(client)) return Step::kWait;
+  // A shared connection stays on one database: it is asked on one that is on the wanted database
+  // already, and that could only be made if Redis allows it. What is no small number is asked on the
+  // client's own.
+  if (!client.pinned() && (wanted < 0 || wanted >= kSharedDatabasesMax)) {
+    worker.attach_dedicated(client);
+    client.keep_dedicated = client.dedicated->tainted = true;
   }
-  client.wait = Wait::kDrain;
-  return Step::kWait;
+  client.extra().select_db = wanted;
+  if (client.pinned()) {
+    client.dedicated->tainted = true;
+    return ask_redis(worker, client, &row, request.bytes, Topic::kSelect);
+  }
+  const Identity& now = *client.identity;
+  Identity& there =
+      worker.identity(now.logged_in, now.user, now.secret, client.session.protocol, wanted);
+  Entry entry = entry_for(client, &row);
+  entry.kind = EntryKind::kCollect;
+  entry.topic = Topic::kSelect;
+  entry.awaited = entry.repeatable = true;
+  worker.record_command(client, &row, CommandRoute::kReads);
+  client.wait = Wait::kAnswer;
+  worker.forward(client, worker.shared(there, Role::kReads), entry, request.block, request.bytes);
+  return Step::kDone;
 }
 
 Step info(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
@@ -325,7 +344,6 @@ Step scripts(Worker& worker, Client& client, const Request& request, const Comma
   Entry load;
   load.kind = EntryKind::kDiscard;
   load.injected = true;
-  load.db = upstream->db;
   const std::vector<std::string_view> args = {"SCRIPT", "LOAD", *body};
   upstream->send(load, {}, encode_request(args));
   worker.scripts().confirm(request.frame.args[1]);
@@ -469,10 +487,6 @@ Step forward_plain(Worker& worker, Client& client, const Request& request, const
     return Step::kWait;
   }
   if (upstream == nullptr || (client.inflight == 0 && !client.pinned())) {
-    if (client.output_size() > kClientOutputHighBytes) {
-      client.wait = Wait::kOutput;
-      return Step::kWait;
-    }
     upstream = pick(worker, client, row, request.more);
     if (upstream == nullptr) {
       client.wait = Wait::kDrain;
@@ -502,14 +516,25 @@ Step forward_plain(Worker& worker, Client& client, const Request& request, const
 
 Step ask_redis(Worker& worker, Client& client, const CommandRow* row, std::string_view bytes,
                Topic topic) {
-  Upstream* upstream = client.pinned() ? client.dedicated : pick(worker, client, row, false);
+  const bool own = client.pinned();
+  if (own && client.inflight != 0 && client.upstream != client.dedicated) {
+    client.wait = Wait::kDrain;
+    return Step::kWait;
+  }
+  Upstream* upstream = own ? client.dedicated : pick(worker, client, row, false);
   if (upstream == nullptr) {
     client.wait = Wait::kDrain;
+    return Step::kWait;
+  }
+  if (upstream->full()) {
+    client.wait = Wait::kUpstream;
+    upstream->waiting.push_back(client.self);
     return Step::kWait;
   }
   Entry entry = entry_for(client, row);
   entry.kind = EntryKind::kCollect;
   entry.topic = topic;
+  entry.awaited = true;
   worker.record_command(client, row, CommandRoute::kLocal);
   client.wait = Wait::kAnswer;  // first: while Redis is away the answer is there at once
   worker.forward(client, *upstream, entry, {}, bytes);
@@ -519,7 +544,6 @@ Step ask_redis(Worker& worker, Client& client, const CommandRow* row, std::strin
 Entry entry_for(Client& client, const CommandRow* row) {
   Entry entry;
   entry.client = client.self;
-  entry.db = client.session.db;
   entry.command = row != nullptr ? row->id : kExtraCommandId;
   entry.repeatable = row != nullptr && repeatable(*row);
   entry.write = row == nullptr || (row->flags & (kWrite | kMayReplicate)) != 0;
@@ -550,7 +574,6 @@ void wear_name(Worker& worker, Client& client) {
   Entry entry;
   entry.kind = EntryKind::kDiscard;
   entry.injected = true;
-  entry.db = own->db;
   const std::vector<std::string_view> command = {"CLIENT", "SETNAME", own->name};
   own->send(entry, {}, encode_request(command));
   worker.mark_dirty(*own);

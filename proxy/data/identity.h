@@ -19,8 +19,9 @@ struct Identity {
   std::string user = "default";
   std::string secret;
   uint8_t protocol = 2;
-  // A user's connections are on one database each: were they switched with SELECT, and the ACL took
-  // that right away, a command would run on another's. The open default user's are switched.
+  // Each connection is on one database for good. Were a shared one switched by SELECT in front of a
+  // command, and that SELECT refused (BUSY, an ACL that changed), the command would run on another
+  // client's database.
   int32_t db = 0;
 
   // Shared, made when first needed: reads, writes, scripts. Apart, since CLIENT PAUSE WRITE stops a

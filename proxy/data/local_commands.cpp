@@ -20,8 +20,8 @@ Step ask_login(Worker& worker, Client& client, std::string_view bytes, Topic top
   Entry entry = entry_for(client, nullptr);
   entry.kind = EntryKind::kCollect;
   entry.topic = topic;
+  entry.awaited = true;
   entry.repeatable = true;  // who logs in twice is logged in
-  entry.db = worker.auth_connection().db;
   client.wait = Wait::kAnswer;
   worker.forward(client, worker.auth_connection(), entry, {}, bytes);
   return Step::kDone;
@@ -32,6 +32,7 @@ Step ask_own(Worker& worker, Client& client, const Request& request, Topic topic
   Entry entry = entry_for(client, nullptr);
   entry.kind = EntryKind::kCollect;
   entry.topic = topic;
+  entry.awaited = true;
   client.dedicated->tainted = true;
   wear_name(worker, client);
   client.wait = Wait::kAnswer;
@@ -65,7 +66,7 @@ void switch_protocol(Worker& worker, Client& client, const HelloRequest& hello) 
   Entry entry = entry_for(client, nullptr);
   entry.kind = EntryKind::kCollect;
   entry.topic = Topic::kServerInfo;
-  entry.repeatable = true;
+  entry.awaited = entry.repeatable = true;
   client.wait = Wait::kAnswer;
   worker.forward(client, worker.shared(*client.identity, Role::kReads), entry, {},
                  "*1\r\n$5\r\nHELLO\r\n");
@@ -209,6 +210,13 @@ constexpr std::string_view kHelp[] = {
 Step handle_auth(Worker& worker, Client& client, const Request& request) {
   // Redis 7.0 takes AUTH with one or two arguments; more is a syntax error, and its to answer.
   if (!drained_or_wait(client)) return Step::kWait;
+  for (std::string_view arg : request.args()) {
+    // The connection that asks may not be logged in itself, and Redis would cut it.
+    if (arg.size() > kUnauthBulkBytesMax) {
+      answer(worker, client, kWrongPassReply);
+      return Step::kDone;
+    }
+  }
   keep_database(worker, client);
   defer(client, request);
   if (client.dedicated != nullptr) return ask_own(worker, client, request, Topic::kAuth);

@@ -112,19 +112,27 @@ void Worker::on_replied(Upstream& upstream, const Entry& entry, char type, size_
   if (type == '-') metrics_.count_error(ErrorKind::kRedis);
   note_latency(client, entry);
   --client.inflight;
-  if (bytes > kLargeReplyBytes && upstream.role() == Role::kReads) {
+  if (bytes > kLargeReplyBytes && !entry.write) {
     client.large_credit = kLargeCredit;
   }
   if (entry.kind == EntryKind::kNotify) {
     if (entry.topic == Topic::kUnblocked) {
       end_request(client.session);
       client.wait = Wait::kDrain;  // drained() lets it go on
-    } else if (type == '-' && client.dedicated == &upstream) {
+    } else {
+      --client.ending;
+      if (type != '-' || entry.canned != Canned::kNone || client.dedicated != &upstream) {
+        return finish_replied(client);
+      }
       // DISCARD or UNWATCH was not allowed: the state is still there, and the client keeps it.
       client.session.in_multi = client.session.in_multi || entry.topic == Topic::kDiscard;
       client.session.watching = client.session.watching || entry.topic == Topic::kUnwatch;
     }
   }
+  finish_replied(client);
+}
+
+void Worker::finish_replied(Client& client) {
   if (client.inflight == 0) drained(client);
 }
 
@@ -154,17 +162,13 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
   note_latency(client, entry);
   const bool failed = text.starts_with('-');
   if (failed) metrics_.count_error(ErrorKind::kRedis);
-  const bool awaited = client.wait == Wait::kAnswer;
+  const bool awaited = entry.awaited && client.wait == Wait::kAnswer;
   if (awaited) client.wait = Wait::kNone;
   switch (entry.topic) {
     case Topic::kSelect:
       if (!failed) {
         client.session.db = client.extra().select_db;
         renew_identity(client);
-      }
-      // Unless another was selected behind it.
-      if (upstream.db == client.extra().unknown_db) {
-        upstream.db = failed ? upstream.db_before : client.session.db;
       }
       answer(*this, client, text);
       break;
@@ -221,6 +225,8 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
     case Topic::kNone:
     case Topic::kSubscribe:
     case Topic::kUnblocked:
+    case Topic::kExec:
+      break;
     case Topic::kProtocolNow:
       if (failed) break;
       client.session.protocol = text.starts_with('%') ? 3 : 2;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <unordered_set>
 
 #include "proxy/control/log.h"
 #include "proxy/data/identity.h"
@@ -21,8 +22,7 @@ constexpr size_t kCollectedBytesMax = 4 * kMiB;
 }  // namespace
 
 Upstream::Upstream(Worker& worker, Identity* identity, Role role)
-    : db(identity != nullptr ? identity->db : 0),
-      protocol(identity != nullptr ? identity->protocol : 2),
+    : protocol(identity != nullptr ? identity->protocol : 2),
       worker_(worker),
       identity_(identity),
       role_(role),
@@ -56,7 +56,6 @@ void Upstream::start_handshake() {
     args.insert(args.end(), {"AUTH", identity_->user, identity_->secret});
   }
   std::string request = encode_request(args);
-  // `db` may have moved on already: what is queued begins with its own SELECT where it needs one.
   const int32_t own_db = identity_ != nullptr ? identity_->db : 0;
   if (own_db != 0) {
     const std::string number = std::to_string(own_db);
@@ -76,14 +75,16 @@ void Upstream::start_handshake() {
 void Upstream::finish_handshake(std::string_view reply) {
   const bool refused = !reply.empty() && reply.front() == '-';
   const bool needs_login = refused && reply.starts_with("-NOAUTH");
-  if (role_ == Role::kAuth) worker_.set_default_user_open(!refused);
+  if (role_ == Role::kAuth && (!refused || needs_login)) {
+    worker_.set_default_user_open(!refused);
+  }
   if (refused && !(role_ == Role::kAuth && needs_login)) {
     handshake_error_.assign(needs_login ? std::string_view(kNoAuthReply) : reply);
     worker_.metrics().upstream_connect_failures.add();
     const std::string_view text = reply.substr(1, reply.find('\r') - 1);
     // Redis has an opinion on who asks; anything else (too many clients) may pass with time.
     if (!needs_login && !reply.starts_with("-WRONGPASS") && !reply.starts_with("-DENIED") &&
-        !reply.starts_with("-NOPERM")) {
+        !reply.starts_with("-NOPERM") && !reply.starts_with("-ERR DB index")) {
       return lost(text);
     }
     log_event(needs_login ? LogLevel::kDebug : LogLevel::kWarn, "upstream_refused",
@@ -93,11 +94,15 @@ void Upstream::finish_handshake(std::string_view reply) {
     retry_at_ms_ = worker_.now_ms() + kReconnectDelayMostMs;
     answer_all(Canned::kHandshake);
     // (NOPERM is about SELECT: the user may stay, on a connection that was on that database before.)
-    if (!reply.starts_with("-NOPERM")) worker_.on_identity_refused(*identity_, needs_login);
+    const bool about_user = needs_login || reply.starts_with("-WRONGPASS");
+    if (about_user && identity_ != nullptr) worker_.on_identity_refused(*identity_, needs_login);
+    if (role_ == Role::kAuth) worker_.tell_login_known();
     if (role_ == Role::kDedicated) worker_.on_dedicated_refused(*this);
     return;
   }
   state_ = State::kReady;
+  // What has waited for the connection has not waited for Redis.
+  for (size_t i = 0; i < entries_.size(); ++i) entries_[i].start_us = worker_.now_us();
   if (down_since_ms_ != 0) log_info("upstream_back", {{"after_ms", worker_.now_ms() - down_since_ms_}});
   down_since_ms_ = 0;
   failing_fast_ = false;
@@ -146,26 +151,13 @@ void Upstream::on_tick(uint64_t now_ms) {
     if (role_ == Role::kDedicated) return worker_.on_dedicated_refused(*this);
   }
   if (state_ == State::kIdle && now_ms >= retry_at_ms_ &&
-      (role_ != Role::kDedicated || !entries_.empty())) {
+      (!entries_.empty() || role_ == Role::kAuth ||
+       (role_ < Role::kDedicated && identity_->clients != 0))) {
     connect();
   }
 }
 
 // --- sending -----------------------------------------------------------------------------------
-
-void Upstream::select(int32_t wanted) {
-  if (db == wanted) return;
-  char text[16];
-  const int digits = std::snprintf(text, sizeof(text), "%d", wanted);
-  const std::string request =
-      encode_request(std::vector<std::string_view>{"SELECT", {text, static_cast<size_t>(digits)}});
-  Entry entry;
-  entry.kind = EntryKind::kDiscard;
-  entry.injected = true;
-  entry.db = wanted;
-  send(entry, {}, request);
-  db = wanted;
-}
 
 void Upstream::send(const Entry& entry, const BlockRef& block, std::string_view bytes) {
   Entry& queued = entries_.push(entry);
@@ -309,30 +301,40 @@ void Upstream::on_readable() {
   check_front_reads();
 }
 
-// A reply that its client does not take stops here, before it fills the memory.
+// A reply that its client does not take stops here, before it fills the memory. The pace is that of
+// the client at the front, and of nobody else.
 void Upstream::check_front_reads() {
-  if (state_ != State::kReady || role_ >= Role::kDedicated || entries_.empty()) return;
-  Client* client = worker_.client(entries_.front().client);
-  if (client == nullptr || client->output_size() <= kClientOutputHighBytes) return;
-  if (!retired_) {
-    retire();
-    hand_over(*client, worker_.shared(*identity_, role_));
+  if (state_ != State::kReady || role_ >= Role::kDedicated) return;
+  Client* client = entries_.empty() ? nullptr : worker_.client(entries_.front().client);
+  const size_t unread = client != nullptr ? client->output_size() : 0;
+  if (paused_) {
+    if (unread >= kClientOutputLowBytes) return;
+    held_up_since_ms_ = 0;
+    return pause_reading(false);
   }
+  if (unread <= kClientOutputHighBytes) return;
+  retire();
+  hand_over(*client, worker_.shared(*identity_, role_));
   pause_reading(true);
+}
+
+void Upstream::retire() {
+  retired_ = true;
+  worker_.resume_all(waiting);  // they find the connection that takes over
 }
 
 void Upstream::cut_front(CutReason reason) {
   held_up_since_ms_ = 0;
-  if (entries_.empty()) return;
+  if (!paused_ || entries_.empty()) return;
   if (Client* client = worker_.client(entries_.front().client)) worker_.cut(*client, reason);
 }
 
 void Upstream::hand_over(Client& slow, Upstream& fresh) {
   // A client's requests move all or none: their order must hold.
-  std::vector<uint32_t> staying;
+  std::unordered_set<uint32_t> staying;
   for (size_t i = 0; i < entries_.size(); ++i) {
     const Entry& entry = entries_[i];
-    if (!entry.retained && !entry.injected) staying.push_back(entry.client.index);
+    if (!entry.retained && !entry.injected) staying.insert(entry.client.index);
   }
   size_t offset = 0;
   for (size_t i = 0; i < entries_.size(); ++i) {
@@ -341,7 +343,7 @@ void Upstream::hand_over(Client& slow, Upstream& fresh) {
     if (entry.retained) offset += entry.size;
     Client* client = worker_.client(entry.client);
     if (client == nullptr || client == &slow || entry.injected) continue;
-    if (std::find(staying.begin(), staying.end(), entry.client.index) != staying.end()) {
+    if (staying.contains(entry.client.index)) {
       held_up_since_ms_ = worker_.now_ms();
       continue;
     }
@@ -349,7 +351,6 @@ void Upstream::hand_over(Client& slow, Upstream& fresh) {
     moved.retained = false;
     entry.client = ClientRef();  // the reply that comes here is nobody's
     client->upstream = &fresh;
-    if (fresh.db != moved.db) fresh.select(moved.db);
     fresh.send(moved, {}, retained_.at(at, entry.size));
     worker_.metrics().commands_resent.add();
   }
@@ -489,6 +490,17 @@ void count_subscriptions(ClientExtra& extra, const PubsubFrame& frame) {
   }
 }
 
+// With nothing subscribed and nothing asked, any frame is a reply again.
+void Upstream::end_pubsub(Client& client) {
+  const ClientExtra& extra = client.extra();
+  if (extra.channels + extra.patterns + extra.shard_channels != 0) return;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (entries_[i].topic == Topic::kSubscribe) return;
+  }
+  pubsub = false;
+  client.session.subscribed = false;  // its connection goes with the next reply (drained)
+}
+
 // A message, an invalidation or a confirmation: not the reply that the front entry waits for.
 const char* Upstream::consume_push(const BlockRef& block, const char* p, const char* end) {
   bool done = false;
@@ -511,6 +523,7 @@ const char* Upstream::consume_push(const BlockRef& block, const char* p, const c
       entries_.front().confirmed = true;
       if (--entries_.front().replies == 0) finish_front();
     }
+    if (push_confirms_ && client != nullptr) end_pubsub(*client);
   }
   return p + n;
 }
@@ -587,7 +600,6 @@ void Upstream::rebuild_after_loss() {
   out_ = OutQueue(OutQueue::kLongTailBytes);
   retained_ = ByteRing();
   queued_total_ = sent_total_ = front_offset_ = 0;
-  db = identity_ != nullptr ? identity_->db : 0;
   for (const Entry& entry : outstanding) {
     const uint64_t start = offset;
     offset += entry.size;
@@ -611,7 +623,6 @@ void Upstream::rebuild_after_loss() {
     } else if (worker_.client(entry.client) == nullptr) {
       continue;  // nobody waits for it any more
     } else if (never_left || (entry.retained && entry.repeatable)) {
-      select(entry.db);
       send(again, {}, bytes);
       worker_.metrics().commands_resent.add();
     } else {
@@ -650,7 +661,6 @@ void Upstream::answer_all(Canned canned) {
   out_ = OutQueue(OutQueue::kLongTailBytes);
   retained_ = ByteRing();
   queued_total_ = sent_total_ = front_offset_ = 0;
-  db = identity_ != nullptr ? identity_->db : 0;
   for (Entry& entry : outstanding) {
     if (entry.injected) continue;
     if (entry.canned == Canned::kNone) entry.canned = canned;

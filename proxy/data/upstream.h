@@ -47,6 +47,7 @@ enum class Topic : uint8_t {
   kNone,
   kSubscribe,
   kUnblocked,   // a blocking command is answered
+  kExec,
   kProtocolNow,
   kNameNow,
   kDiscard,
@@ -79,7 +80,6 @@ struct Entry {
   uint64_t size = 0;      // bytes on the wire, so far
   uint32_t start_us = 0;  // the worker's clock
   uint32_t replies = 1;   // frames that answer it; SUBSCRIBE a b c: three
-  int32_t db = 0;
   uint16_t command = 0;   // row of the command table
   EntryKind kind = EntryKind::kReply;
   Topic topic = Topic::kNone;
@@ -88,6 +88,7 @@ struct Entry {
   bool retained : 1 = false;    // its bytes are in retained_
   bool injected : 1 = false;    // SELECT and the like, made again when needed
   bool silent : 1 = false;      // the client wants no reply
+  bool awaited : 1 = false;     // the client's Wait::kAnswer is for this one
   bool write : 1 = false;
   bool confirmed : 1 = false;   // SUBSCRIBE: the first confirmation is there
   bool plain : 1 = false;       // set by Upstream: nothing but its bytes matters of the reply
@@ -110,15 +111,6 @@ class Upstream {
   void end_run(const BlockRef& block, std::string_view bytes);
   // More bytes of the request sent last, which streams.
   void send_more(const BlockRef& block, std::string_view bytes);
-  // A SELECT of a client's was sent, and may fail: the database is not known until its reply. Returns
-  // the mark that `db` has until then, different each time.
-  int32_t forget_db() {
-    db_before = db;
-    if (--unknown_db_ > -2) unknown_db_ = -2;
-    return db = unknown_db_;
-  }
-  // Puts SELECT in front if the connection is on another database.
-  void select(int32_t db);
   // A reply of ours after all that is outstanding.
   void answer_in_turn(Entry entry, Canned canned);
 
@@ -133,7 +125,7 @@ class Upstream {
   // Tries to connect again after a delay.
   void schedule_connect();
   // No new requests; closes when the outstanding ones are answered.
-  void retire() { retired_ = true; }
+  void retire();
   // The client at the front does not read its reply, and this shared connection must not wait for
   // that: it retires to that client, whose pace it has from now on, and `fresh` takes over what may
   // be sent again (reads whose bytes are kept) for everybody else.
@@ -141,6 +133,7 @@ class Upstream {
   // Since when somebody's request is stuck behind a client that does not read; 0: none is.
   uint64_t held_up_since_ms() const { return held_up_since_ms_; }
   void cut_front(CutReason reason);
+  void check_front_reads();
   void on_tick(uint64_t now_ms);
 
   bool ready() const { return state_ == State::kReady; }
@@ -163,8 +156,6 @@ class Upstream {
 
   // The client that a dedicated connection is lent to; none: in the pool.
   ClientRef owner;
-  int32_t db = 0;           // selected; negative: not known
-  int32_t db_before = 0;    // forget_db()
   uint8_t protocol = 2;
   std::string name;         // CLIENT SETNAME
   bool pubsub = false;      // SUBSCRIBE was sent: frames may be messages
@@ -190,13 +181,13 @@ class Upstream {
   void consume(const BlockRef& block, const char* p, const char* end);
   const char* consume_run(const BlockRef& block, const char* p, const char* end);
   void after_replies();
+  void end_pubsub(Client& client);
   const char* consume_frame(const BlockRef& block, const char* p, const char* end);
   const char* consume_push(const BlockRef& block, const char* p, const char* end);
   void deliver_opaque(const BlockRef& block, const char* p, const char* end);
   void deliver(const BlockRef& block, const char* p, size_t n, bool done);
   void finish_front();
   void deliver_canned();
-  void check_front_reads();
   void lost(std::string_view why);
   std::vector<Entry> take_outstanding();
   void update_poll();
@@ -208,7 +199,6 @@ class Upstream {
   int fd_ = -1;
   State state_ = State::kIdle;
   Role role_;
-  int32_t unknown_db_ = -1;
   bool want_write_ = false;
   uint8_t handshake_replies_ = 1;
   bool paused_ = false;

@@ -11,6 +11,7 @@ namespace azimuth {
 namespace {
 
 constexpr uint64_t kTickMs = 100;
+constexpr uint64_t kLoginCheckMs = 1'000;
 constexpr uint32_t kStuckUs = 1'000'000;
 // How long a client that does not read may hold up others whose requests cannot be moved.
 constexpr uint64_t kHoldUpMsMax = 2'000;
@@ -53,11 +54,16 @@ void Worker::add_listener(int fd, size_t settings_index) {
   listener->settings_index = settings_index;
   listener->worker = this;
   uv_poll_init(&loop_, listener->poll, fd);
-  uv_poll_start(listener->poll, UV_READABLE, [](uv_poll_t* handle, int, int) {
+  start_accepting(*listener);
+  listeners_.push_back(std::move(listener));
+}
+
+void Worker::start_accepting(Listener& listener) {
+  if (uv_is_active(reinterpret_cast<uv_handle_t*>(listener.poll)) != 0) return;
+  uv_poll_start(listener.poll, UV_READABLE, [](uv_poll_t* handle, int, int) {
     auto* self = static_cast<Listener*>(handle->data);
     self->worker->on_accept(*self);
   });
-  listeners_.push_back(std::move(listener));
 }
 
 void Worker::run() {
@@ -173,17 +179,37 @@ void Worker::on_tick() {
       identity.unused_since_ms = 0;
     } else if (identity.unused_since_ms == 0) {
       identity.unused_since_ms = now;
-    } else if (now - identity.unused_since_ms > kIdentityUnusedMsMax) {
+    } else if (now - identity.unused_since_ms > kIdentityUnusedMsMax ||
+               identities_.size() > kIdentitiesUnusedMax) {
       close_identity(identity);
+      const bool lent = std::any_of(upstreams_.begin(), upstreams_.end(), [&](const auto& each) {
+        return each.first->identity() == &identity;
+      });
+      if (lent) {  // a client that has another identity by now still holds one
+        ++i;
+        continue;
+      }
       identities_.erase(identities_.begin() + static_cast<ptrdiff_t>(i));
       continue;
     }
     ++i;
   }
+  check_auth_connection(now);
+  for (auto& listener : listeners_) start_accepting(*listener);
   check_clients(now);
   if (draining_ && now >= drain_deadline_ms_) {
     for_each_client([this](Client& late) { cut(late, CutReason::kDrain); });
   }
+}
+
+// A new connection to Redis shows whether the default user is open: a password may be set by anyone,
+// not only through azimuth. And one that answers no more is no use.
+void Worker::check_auth_connection(uint64_t now) {
+  const bool stuck = auth_->front_age_us(now_us()) > kStuckUs;
+  const bool due = auth_->outstanding() == 0 && now - auth_checked_ms_ >= kLoginCheckMs;
+  if (!auth_->ready() || (!stuck && !due) || draining_) return;
+  auth_checked_ms_ = now;
+  auth_->reconnect();
 }
 
 // Idle clients, and the memory that all of them hold (I8).
@@ -199,6 +225,10 @@ void Worker::check_clients(uint64_t now) {
     if (bytes > largest_bytes) {
       largest = &each;
       largest_bytes = bytes;
+    }
+    // Perhaps it only finished sending; but its replies have been long in coming.
+    if (each.eof && (now - uint64_t{each.active_s} * 1000) > settings_->hold.timeout_ms + 1000) {
+      return cut(each, CutReason::kClosed);
     }
     if (idle_s != 0 && !each.pinned() && each.wait == Wait::kNone && each.inflight == 0 &&
         now / 1000 - each.active_s > idle_s) {
@@ -378,14 +408,16 @@ void Worker::record_command(Client& client, const CommandRow* row, CommandRoute 
 
 void Worker::forward(Client& client, Upstream& upstream, Entry entry, const BlockRef& block,
                      std::string_view bytes) {
+  // The one rule that keeps replies in order (I7).
+  AZIMUTH_CHECK(client.inflight == 0 || client.upstream == &upstream);
   entry.start_us = now_us();
   ++client.inflight;
   client.upstream = &upstream;
   if (upstream.failing_fast() ||
-      (!upstream.ready() && upstream.queued_bytes() > settings_->hold.bytes_max)) [[unlikely]] {
+      (upstream.role() < Role::kDedicated && !upstream.ready() &&
+       upstream.queued_bytes() > settings_->hold.bytes_max)) [[unlikely]] {
     return upstream.answer_in_turn(entry, Canned::kClusterDown);
   }
-  if (upstream.db != entry.db) upstream.select(entry.db);
   upstream.send(entry, block, bytes);
 }
 
@@ -393,9 +425,8 @@ void Worker::forward(Client& client, Upstream& upstream, Entry entry, const Bloc
 
 Identity& Worker::identity(bool logged_in, std::string_view user, std::string_view secret,
                            uint8_t protocol, int32_t db) {
-  const int32_t own_db = logged_in ? db : 0;
   for (auto& each : identities_) {
-    if (each->logged_in == logged_in && each->protocol == protocol && each->db == own_db &&
+    if (each->logged_in == logged_in && each->protocol == protocol && each->db == db &&
         each->user == user && each->secret == secret) {
       return *each;
     }
@@ -405,7 +436,7 @@ Identity& Worker::identity(bool logged_in, std::string_view user, std::string_vi
   fresh->user = user;
   fresh->secret = secret;
   fresh->protocol = protocol;
-  fresh->db = own_db;
+  fresh->db = db;
   identities_.push_back(std::move(fresh));
   return *identities_.back();
 }
@@ -514,7 +545,8 @@ void Worker::on_upstream_ready(Upstream& upstream) {
     for (Upstream* each : all) each->retry_now();
   }
   if (&upstream == auth_) return tell_login_known();
-  if (upstream.role() == Role::kReads && upstream.identity()->idle.empty()) {
+  if (upstream.role() == Role::kReads && upstream.identity()->idle.empty() &&
+      upstream.identity()->clients != 0) {
     keep_spare(*upstream.identity());
   }
 }
@@ -595,7 +627,7 @@ void Worker::on_dedicated_lost(Upstream& upstream) {
     upstream.owner = ClientRef();
     owner->dedicated = owner->upstream = nullptr;
     owner->stream.reset();
-    owner->inflight = 0;
+    owner->inflight = owner->ending = 0;
     owner->close_after_flush = true;
     if (!owner->dirty) {
       owner->dirty = true;
@@ -604,10 +636,16 @@ void Worker::on_dedicated_lost(Upstream& upstream) {
     metrics_.count_cut(CutReason::kUpstream);
     return upstream.begin_close();
   }
+  const ClientRef ref = upstream.owner;
   upstream.rebuild_after_loss();
   if (upstream.closed()) return;
-  if (upstream.outstanding() == 0) return upstream.begin_close();
-  upstream.schedule_connect();
+  if (upstream.outstanding() != 0) return upstream.schedule_connect();
+  if (Client* left = client(ref); left != nullptr && left->dedicated == &upstream) {
+    left->dedicated = nullptr;
+    if (left->upstream == &upstream) left->upstream = nullptr;
+  }
+  upstream.owner = ClientRef();
+  upstream.begin_close();
 }
 
 // It never came to be: whatever its client wanted it for has been answered with an error, and none of
@@ -622,6 +660,7 @@ void Worker::on_dedicated_refused(Upstream& upstream) {
     Session& session = owner->session;
     session.in_multi = session.watching = session.subscribed = session.tracking = false;
     owner->keep_dedicated = false;
+    owner->ending = 0;
     if (owner->opaque || owner->stream) {
       owner->stream.reset();
       owner->close_after_flush = true;

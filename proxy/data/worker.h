@@ -96,6 +96,7 @@ class Worker {
   const Settings& settings() const { return *settings_; }
   const SocketAddress& redis_address() const { return redis_address_; }
   uint64_t connect_timeout_ms() const;
+  uint32_t now_us();
   uint64_t now_ms() const { return uv_now(&loop_); }
   uint64_t random() { return random_(); }
   ReceiveSpace receive_space();
@@ -117,6 +118,7 @@ class Worker {
   void on_upstream_lost(Upstream& upstream);
   void on_dedicated_lost(Upstream& upstream);
   void on_dedicated_refused(Upstream& upstream);
+  void tell_login_known();
   void on_identity_refused(Identity& identity, bool needs_login);
   void set_default_user_open(bool open);
   // Since when Redis takes no connections (ms); what waits for one waits no longer than since then.
@@ -198,11 +200,10 @@ class Worker {
   void on_tick();
   void on_mail();
   void finish_drain();
-  uint32_t now_us();
+  void finish_replied(Client& client);
   void drained(Client& client);
   void finish_soon(Client& client);
   void check_default_user(Client& client);
-  void tell_login_known();
   void answer_deferred(ClientRef ref);
   void give_back(Upstream& upstream);
   void keep_spare(Identity& identity);
@@ -210,6 +211,8 @@ class Worker {
   void close_identity(Identity& identity);
   void check_clients(uint64_t now_ms);
   void compute_plain_roles();
+  void check_auth_connection(uint64_t now_ms);
+  void start_accepting(Listener& listener);
   void note_latency(Client& client, const Entry& entry);
   void note_slow(Client& client, const Entry& entry, uint32_t us);
 
@@ -266,6 +269,7 @@ class Worker {
   bool drained_ = false;
   uint64_t drain_deadline_ms_ = 0;
   uint64_t away_since_ms_ = 0;
+  uint64_t auth_checked_ms_ = 0;
 };
 
 }  // namespace azimuth
