@@ -105,6 +105,8 @@ class Client {
     return *extra_;
   }
   // Its dedicated connection holds state that must not be lost between commands.
+  bool holds_state() const;
+  // ... or did until what ends that is answered.
   bool pinned() const;
   size_t output_size() const { return span_size + (output ? output->size() : 0); }
 };

@@ -22,9 +22,11 @@ const RequestLimits& limits_of(const Client& client) {
 
 }  // namespace
 
-bool Client::pinned() const {
+bool Client::pinned() const { return holds_state() || ending != 0; }
+
+bool Client::holds_state() const {
   return session.in_multi || session.watching || session.subscribed || session.monitoring ||
-         session.tracking || opaque || keep_dedicated || ending != 0;
+         session.tracking || opaque || keep_dedicated;
 }
 
 // --- accepting ---------------------------------------------------------------------------------

@@ -90,6 +90,7 @@ Step forward_own(Worker& worker, Client& client, const Request& request, const C
   Entry entry = entry_for(client, &row);
   entry.kind = kind;
   entry.topic = topic;
+  entry.bound = entry.bound || topic != Topic::kNone;  // EXEC, DISCARD, UNWATCH
   worker.record_command(client, &row, CommandRoute::kDedicated);
   worker.forward(client, *client.dedicated, entry, request.block, request.bytes);
   return Step::kDone;
@@ -548,6 +549,7 @@ Entry entry_for(Client& client, const CommandRow* row) {
   entry.repeatable = row != nullptr && repeatable(*row);
   entry.write = row == nullptr || (row->flags & (kWrite | kMayReplicate)) != 0;
   entry.silent = !reply_wanted(client.session);
+  entry.bound = client.session.in_multi;
   return entry;
 }
 

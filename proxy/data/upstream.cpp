@@ -622,12 +622,12 @@ void Upstream::rebuild_after_loss() {
       entries_.push(again);
     } else if (worker_.client(entry.client) == nullptr) {
       continue;  // nobody waits for it any more
-    } else if (never_left || (entry.retained && entry.repeatable)) {
+    } else if (!entry.bound && (never_left || (entry.retained && entry.repeatable))) {
       send(again, {}, bytes);
       worker_.metrics().commands_resent.add();
     } else {
       again.plain = false;
-      again.canned = half_left ? Canned::kNotSent : Canned::kUncertain;
+      again.canned = never_left || half_left ? Canned::kNotSent : Canned::kUncertain;
       again.size = 0;
       entries_.push(again);
     }

@@ -90,6 +90,7 @@ struct Entry {
   bool silent : 1 = false;      // the client wants no reply
   bool awaited : 1 = false;     // the client's Wait::kAnswer is for this one
   bool write : 1 = false;
+  bool bound : 1 = false;       // of a transaction: it means nothing on another connection
   bool confirmed : 1 = false;   // SUBSCRIBE: the first confirmation is there
   bool plain : 1 = false;       // set by Upstream: nothing but its bytes matters of the reply
 };

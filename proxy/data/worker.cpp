@@ -619,7 +619,7 @@ void Worker::on_dedicated_lost(Upstream& upstream) {
     owner->dedicated = nullptr;
     return cut(*owner, CutReason::kUpstream);
   }
-  if (owner->pinned() || owner->stream) {
+  if (owner->holds_state() || owner->stream) {
     // What it held in Redis is gone, and the client must know: as with a Redis that restarts.
     upstream.fail_outstanding();
     owner = client(upstream.owner);
