@@ -2,13 +2,19 @@
 //
 // The decision, first match wins:
 //
-//   the group is vacant                        nobody, vacant      (eventual reads: the local
-//   member) it has one member                          that one, only-node in MULTI, or watching
-//   the primary, in-transaction not a read that any replica may serve      the primary,
-//   primary-only or not-replica-safe consistency `strong`                       the primary,
-//   primary-only the local member is the primary            the primary, read-local the gate lets
-//   the local member answer      the local member, read-local else the primary, and the check of
-//   the gate that failed
+// clang-format off
+//   if                                           then                reason
+//   the group is vacant, an eventual read        the local member    read-local
+//   the group is vacant                          nobody: hold it     vacant
+//   it has one member                            that one            only-node
+//   in MULTI, or watching                        the primary         in-transaction
+//   not a read that any replica may serve        the primary         not-replica-safe (a read), primary-only
+//   consistency `strong`                         the primary         primary-only
+//   there is no local member                     the primary         not-ready
+//   the local member is the primary              the primary         read-local
+//   the gate lets the local member answer        the local member    read-local
+//   else                                         the primary         the check of the gate that failed
+// clang-format on
 //
 // The gate is DESIGN's: (1) ready, (2) no write in flight, (3) the floor is applied there; a level
 // that promises less skips checks. A command that is unknown goes to the primary.

@@ -1,9 +1,9 @@
 // One client connection: its socket, its session, what it has sent and not yet been answered.
 //
 // Replies keep the order of requests (I7) without reply slots: all outstanding replies of a client
-// are on one upstream connection (`upstream`, `inflight`). A request that must go elsewhere, or that
-// azimuth answers itself, waits (Wait::kDrain) until nothing is outstanding. While a client waits,
-// its bytes stay in `input` and its socket is not read: that is the back-pressure, too.
+// are on one upstream connection (`upstream`, `inflight`). A request that must go elsewhere, or
+// that azimuth answers itself, waits (Wait::kDrain) until nothing is outstanding. While a client
+// waits, its bytes stay in `input` and its socket is not read: that is the back-pressure, too.
 //
 // An idle client holds no buffer at all. Owned by one worker; freed in the close callback.
 #pragma once
@@ -44,8 +44,8 @@ enum class Wait : uint8_t {
 // Bytes received and not yet dispatched.
 struct Input {
   std::string bytes;
-  size_t offset = 0;      // the requests before it are dispatched
-  bool scanned = false;   // `cursor` stands at the end of `bytes`, inside a partial request
+  size_t offset = 0;     // the requests before it are dispatched
+  bool scanned = false;  // `cursor` stands at the end of `bytes`, inside a partial request
   RequestCursor cursor;
 };
 
@@ -56,10 +56,10 @@ struct RequestStream {
 
 // What a client needs while Redis is asked on its behalf.
 struct ClientExtra {
-  std::string deferred;  // the request that an answer from Redis is awaited for, as RESP
+  std::string deferred;   // the request that an answer from Redis is awaited for, as RESP
   int32_t select_db = 0;  // SELECT under way
   int channels = 0, patterns = 0, shard_channels = 0;  // subscribed to, as Redis has confirmed
-  size_t hello_step = 0;  // of the HELLO under way
+  size_t hello_step = 0;                               // of the HELLO under way
   bool ask_after_exec = false;  // the transaction holds HELLO or CLIENT SETNAME
   bool ask_name = false;        // ... and may change the name
 };
@@ -96,10 +96,13 @@ class Client {
   bool resuming : 1 = false;    // in the worker's list of clients to go on with
   bool want_write : 1 = false;  // its socket was full
   bool reading : 1 = false;
-  bool opaque : 1 = false;      // SYNC, PSYNC: bytes pass through both ways, unframed
+  bool opaque : 1 = false;          // SYNC, PSYNC: bytes pass through both ways, unframed
   bool keep_dedicated : 1 = false;  // state that only its own connection has (SELECT inside MULTI)
   bool eof : 1 = false;             // it has finished sending, and is owed replies
 
+  const RequestLimits& limits() const {
+    return session.authenticated ? kAuthenticatedLimits : kUnauthenticatedLimits;
+  }
   ClientExtra& extra() {
     if (!extra_) extra_ = std::make_unique<ClientExtra>();
     return *extra_;

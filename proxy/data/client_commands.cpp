@@ -227,8 +227,8 @@ void track_with_redirect(Worker& worker, Client& client, std::string_view id_tex
     if (asking.dedicated == nullptr) return answer(home, asking, kConnectionGone);
     const TrackingState none;
     const TrackingState& now = asking.session.extra_ ? asking.session.extra_->tracking : none;
-    const auto request = parse_client_tracking(
-        views(args), now, [&](int64_t) { return !redis_id.empty(); });
+    const auto request =
+        parse_client_tracking(views(args), now, [&](int64_t) { return !redis_id.empty(); });
     if (!request) return answer(home, asking, request.error().message);
     asking.extra().deferred = encode_request(views(args));
     send_tracking(home, asking, sent);
@@ -238,7 +238,7 @@ void track_with_redirect(Worker& worker, Client& client, std::string_view id_tex
 Step handle_tracking(Worker& worker, Client& client, const Request& request,
                      const CommandRow& row) {
   if (!own_connection(worker, client)) return Step::kWait;
-  worker.record_command(client, &row, CommandRoute::kDedicated);
+  worker.record_command(&row, CommandRoute::kDedicated);
   defer(client, request);
   const std::vector<std::string> args = take_deferred(client);
   const std::vector<std::string_view> words = views(args);
@@ -358,8 +358,7 @@ Step handle_client(Worker& worker, Client& client, const Request& request, const
 }
 
 // Asks Redis for a harmless form first; finish_probe goes on.
-Step ask_permission(Worker& worker, Client& client, const Request& request,
-                    const CommandRow& row) {
+Step ask_permission(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
   if (!drained_or_wait(client)) return Step::kWait;
   std::vector<std::string_view> args;
   collect_args(request.bytes.data(), request.bytes.data() + request.bytes.size(), args);
@@ -374,7 +373,8 @@ void finish_probe(Worker& worker, Client& client, const std::string& reply) {
                        reply.starts_with("-CLUSTERDOWN") || reply.starts_with("-UNCERTAIN") ||
                        reply.starts_with("-ERR Can't execute");  // subscribed, in RESP2
   // Redis knows which users exist; for everything else our own parser has the same words.
-  const bool judged = error && same_word(args[1], "kill") && reply.find("No such user") != std::string::npos;
+  const bool judged =
+      error && same_word(args[1], "kill") && reply.find("No such user") != std::string::npos;
   if (refused || judged) return answer(worker, client, reply);
   perform(worker, client, args);
 }

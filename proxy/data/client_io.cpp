@@ -13,13 +13,6 @@ namespace {
 
 constexpr int kAcceptsPerTurn = 64;
 constexpr int kIovecsMax = 64;
-// Requests that must be seen whole (their arguments change a session) may be this large.
-constexpr size_t kGatheredRequestBytesMax = 32 * kMiB;
-
-const RequestLimits& limits_of(const Client& client) {
-  return client.session.authenticated ? kAuthenticatedLimits : kUnauthenticatedLimits;
-}
-
 }  // namespace
 
 bool Client::pinned() const { return holds_state() || ending != 0; }
@@ -46,7 +39,8 @@ void Worker::on_accept(Listener& listener) {
 }
 
 void Worker::admit(int fd, const Listener& listener) {
-  if (draining_ || process_.clients.load(std::memory_order_relaxed) >= settings_->limits.clients_max) {
+  if (draining_ ||
+      process_.clients.load(std::memory_order_relaxed) >= settings_->limits.clients_max) {
     constexpr std::string_view kFull = "-ERR max number of clients reached\r\n";
     [[maybe_unused]] const ssize_t n = ::send(fd, kFull.data(), kFull.size(), MSG_NOSIGNAL);
     ::close(fd);
@@ -57,7 +51,8 @@ void Worker::admit(int fd, const Listener& listener) {
   if (free_clients_.empty()) {
     const auto first = static_cast<uint32_t>(chunks_.size() * kChunkClients);
     chunks_.push_back(std::make_unique<Client[]>(kChunkClients));
-    for (size_t i = kChunkClients; i-- > 0;) free_clients_.push_back(first + static_cast<uint32_t>(i));
+    for (size_t i = kChunkClients; i-- > 0;)
+      free_clients_.push_back(first + static_cast<uint32_t>(i));
   }
   const uint32_t index = free_clients_.back();
   free_clients_.pop_back();
@@ -130,7 +125,7 @@ void Worker::on_client_readable(Client& client) {
 const char* Worker::finish_partial(Client& client, const char* p, const char* end) {
   // Taken out: what a request does may end the client, and must not pull its bytes away.
   std::unique_ptr<Input> input = std::move(client.input);
-  const auto fed = input->cursor.feed(p, static_cast<size_t>(end - p), limits_of(client));
+  const auto fed = input->cursor.feed(p, static_cast<size_t>(end - p), client.limits());
   input->bytes.append(p, fed.consumed);
   p += fed.consumed;
   if (fed.status == FrameStatus::kNeedMore) {
@@ -166,7 +161,7 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
     return p;
   }
   const bool reads_only = upstream.role() == Role::kReads;
-  const CommandRoute route = upstream.role() == Role::kReads    ? CommandRoute::kReads
+  const CommandRoute route = upstream.role() == Role::kReads      ? CommandRoute::kReads
                              : upstream.role() < Role::kDedicated ? CommandRoute::kWrites
                                                                   : CommandRoute::kDedicated;
   const char* const begin = p;
@@ -209,13 +204,13 @@ const char* Worker::process_requests(Client& client, const BlockRef& block, cons
       return p;
     }
     ProtocolError error;
-    const FrameStatus status = frame_request(p, end, limits_of(client), frame_, error);
+    const FrameStatus status = frame_request(p, end, client.limits(), frame_, error);
     switch (status) {
       case FrameStatus::kComplete: {
         const size_t size = frame_.size;
-        const Step step = frame_.inlined
-                              ? dispatch_inline(client)
-                              : dispatch(*this, client, {frame_, {p, size}, block, p + size != end});
+        const Step step =
+            frame_.inlined ? dispatch_inline(client)
+                           : dispatch(*this, client, {frame_, {p, size}, block, p + size != end});
         if (step == Step::kWait) return p;
         p += size;
         if (client.wait != Wait::kAnswer) end_request(client.session);
@@ -265,7 +260,7 @@ void Worker::scan_partial(Client& client) {
     input.offset = 0;
   }
   input.cursor.reset();
-  input.cursor.feed(input.bytes.data(), input.bytes.size(), limits_of(client));
+  input.cursor.feed(input.bytes.data(), input.bytes.size(), client.limits());
   input.scanned = true;
   if (input.cursor.needed_min() > kStreamThresholdBytes) begin_stream(client);
 }
@@ -307,61 +302,6 @@ void Worker::on_client_eof(Client& client) {
     client.close_after_flush = true;  // only what is written already is owed
   }
   update_poll(client);
-}
-
-// --- requests too large to gather --------------------------------------------------------------
-
-void Worker::begin_stream(Client& client) {
-  Input& input = *client.input;
-  ProtocolError error;
-  frame_request(input.bytes.data(), input.bytes.data() + input.bytes.size(), limits_of(client),
-                frame_, error);
-  switch (stream_decision(*this, client, frame_)) {
-    case StreamDecision::kGather:
-      if (input.bytes.size() > kGatheredRequestBytesMax) {
-        protocol_error(client, "-ERR Protocol error: this command is too large for azimuth\r\n");
-      }
-      return;
-    case StreamDecision::kWait:
-      return;  // wait is set; go_on comes back here
-    case StreamDecision::kStream:
-      break;
-  }
-  client.stream = std::make_unique<RequestStream>();
-  client.stream->cursor = input.cursor;
-  const BlockRef none;
-  client.dedicated->send_more(none, input.bytes);
-  client.input.reset();
-  client.dedicated->flush();
-}
-
-void Worker::stream_readable(Client& client, const BlockRef& block, const char* p,
-                             const char* end) {
-  const auto fed =
-      client.stream->cursor.feed(p, static_cast<size_t>(end - p), limits_of(client));
-  Upstream& upstream = *client.dedicated;
-  upstream.send_more(block, {p, fed.consumed});
-  p += fed.consumed;
-  if (fed.status != FrameStatus::kNeedMore) {
-    client.stream.reset();
-    if (fed.status == FrameStatus::kError) {
-      // Redis has the same bytes, answers the same error and closes; so do we then.
-      client.close_after_flush = true;
-      p = end;
-    }
-    if (client.inflight == 0) drained(client);
-  }
-  upstream.flush();
-  if (client.closing) return;
-  if (client.stream) {
-    if (client.dedicated != nullptr && upstream.full()) {
-      client.wait = Wait::kUpstream;
-      upstream.waiting.push_back(client.self);
-    }
-    return;
-  }
-  p = process_requests(client, block, p, end);
-  if (!client.closing && p != end) keep_input(client, p, end);
 }
 
 void Worker::protocol_error(Client& client, std::string_view text) {

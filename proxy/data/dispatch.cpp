@@ -2,14 +2,11 @@
 
 #include <algorithm>
 
-#include "session/hello.h"
 #include "session/reply_writer.h"
 #include "session/words.h"
 
 namespace azimuth {
 namespace {
-
-constexpr uint8_t kMixedCredit = 64;
 
 std::string upper(std::string_view text) {
   std::string out(text);
@@ -36,106 +33,9 @@ std::string wrong_arity(const CommandRow& row) {
   return error_line("wrong number of arguments for '" + std::string(row.name) + "' command");
 }
 
-bool wait_for(Client& client, Wait wait) {
-  client.wait = wait;
-  return false;
-}
-
-bool is_script(const CommandRow* row) {
-  return row != nullptr && has_flag(*row, kNoScript) && has_flag(*row, kMovableKeys);
-}
-
-}  // namespace
-
-// Scripts have a connection of their own: one that does not end stops its connection, while Redis
-// answers -BUSY on the others. What is urgent (SCRIPT KILL) goes with the reads.
-Role role_for(const Topology& topology, const SessionView& session, const CommandRow* row) {
-  if (is_script(row)) return Role::kScripts;
-  const Channel channel = decide(topology, session, row).channel;
-  return channel == Channel::kWrites ? Role::kWrites : Role::kReads;
-}
-
-namespace {
-
-// The connection for a stateless command: where the client's replies are outstanding, if the order
-// allows; null: it has to wait for them.
-Upstream* pick(Worker& worker, Client& client, const CommandRow* row, bool more) {
-  const Role role = row != nullptr ? worker.plain_role(*row) : Role::kWrites;
-  const bool reads = role == Role::kReads;
-  if (client.inflight != 0) {
-    Upstream* current = client.upstream;
-    if (current == client.dedicated) return current;
-    // What follows a write or a script goes where that went; what follows a read must be one.
-    if (!current->retired() && (current->role() == role || current->role() == Role::kWrites ||
-                                current->role() == Role::kScripts)) {
-      return current;
-    }
-    if (current->role() == Role::kReads) client.mixed_credit = kMixedCredit;
-    return nullptr;
-  }
-  if (reads && client.large_credit != 0) {
-    --client.large_credit;
-    return &worker.attach_dedicated(client);
-  }
-  if (reads && more && client.mixed_credit != 0) {
-    --client.mixed_credit;
-    return &worker.shared(*client.identity, Role::kWrites);
-  }
-  return &worker.shared(*client.identity, role);
-}
-
-// On the connection that is the client's own already.
-Step forward_own(Worker& worker, Client& client, const Request& request, const CommandRow& row,
-                 EntryKind kind = EntryKind::kReply, Topic topic = Topic::kNone) {
-  Entry entry = entry_for(client, &row);
-  entry.kind = kind;
-  entry.topic = topic;
-  entry.bound = entry.bound || topic != Topic::kNone;  // EXEC, DISCARD, UNWATCH
-  worker.record_command(client, &row, CommandRoute::kDedicated);
-  worker.forward(client, *client.dedicated, entry, request.block, request.bytes);
-  return Step::kDone;
-}
-
-// Inside MULTI, what would act on Redis's connections instead of azimuth's clients, or leave replies
-// out, cannot be queued. Redis must abort the transaction, so
-// it is sent something that it refuses; the client gets our words.
-}  // namespace
-
-Step poison(Worker& worker, Client& client) {
-  Entry entry = entry_for(client, nullptr);
-  entry.kind = EntryKind::kCollect;
-  entry.topic = Topic::kPoison;
-  entry.repeatable = false;
-  worker.forward(client, *client.dedicated, entry, {}, "*1\r\n$6\r\nclient\r\n");
-  return Step::kDone;
-}
-
-namespace {
-
-// What azimuth answers itself outside MULTI. Inside, Redis queues it, and the client keeps the
-// connection that it takes effect on.
-Step queue_local(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
-  const std::span<const std::string_view> args = request.args();
-  if (row.handling == Handling::kAzimuth) return poison(worker, client);
-  if (names_clients(row, args)) return queue_if_nobody(worker, client, request);
-  const bool mutes = is(row, CommandId::kClientReply) &&
-                     (same_word(args[2], "off") || same_word(args[2], "skip"));
-  const bool redirects = is(row, CommandId::kClientTracking) && args.size() > 4;
-  if (mutes || redirects) return poison(worker, client);
-  const bool names = is(row, CommandId::kClientSetname) ||
-                     (row.handling == Handling::kHello && parse_hello(args).set_name() != nullptr);
-  if (names || row.handling == Handling::kHello) {
-    client.extra().ask_after_exec = true;
-    client.extra().ask_name = client.extra().ask_name || names;
-  }
-  client.keep_dedicated = client.dedicated->tainted = true;
-  return forward_own(worker, client, request, row);
-}
-
 Step before_login(Worker& worker, Client& client, const Request& request, const CommandRow* row) {
   if (!drained_or_wait(client)) return Step::kWait;
-  const bool unknown =
-      row == nullptr || (row->has_subcommands && request.frame.argc > 1);
+  const bool unknown = row == nullptr || (row->has_subcommands && request.frame.argc > 1);
   if (row == nullptr && is_cross_protocol(request.frame.args[0])) {
     worker.cut(client, CutReason::kCrossProtocol);
   } else if (unknown) {
@@ -149,9 +49,12 @@ Step before_login(Worker& worker, Client& client, const Request& request, const 
     answer(worker, client, "-NOAUTH Authentication required.\r\n");
   } else {
     switch (row->handling) {
-      case Handling::kAuth: return handle_auth(worker, client, request);
-      case Handling::kHello: return handle_hello(worker, client, request);
-      case Handling::kReset: return handle_reset(worker, client);
+      case Handling::kAuth:
+        return handle_auth(worker, client, request);
+      case Handling::kHello:
+        return handle_hello(worker, client, request);
+      case Handling::kReset:
+        return handle_reset(worker, client);
       default:
         answer(worker, client, "+OK\r\n");
         client.close_after_flush = true;
@@ -176,7 +79,7 @@ Step blocking(Worker& worker, Client& client, const Request& request, const Comm
   entry.kind = EntryKind::kNotify;
   entry.topic = Topic::kUnblocked;
   entry.repeatable = false;
-  worker.record_command(client, &row, CommandRoute::kDedicated);
+  worker.record_command(&row, CommandRoute::kDedicated);
   client.wait = Wait::kAnswer;
   worker.forward(client, *client.dedicated, entry, request.block, request.bytes);
   return Step::kDone;
@@ -192,7 +95,7 @@ Step subscribe(Worker& worker, Client& client, const Request& request, const Com
   entry.repeatable = false;
   const bool all = request.frame.argc == 1;  // UNSUBSCRIBE: from however many there are
   entry.replies = all ? UINT32_MAX : request.frame.argc - 1;
-  worker.record_command(client, &row, CommandRoute::kDedicated);
+  worker.record_command(&row, CommandRoute::kDedicated);
   worker.forward(client, own, entry, request.block, request.bytes);
   if (all) {
     // Its confirmations are over when this is answered.
@@ -207,68 +110,13 @@ Step subscribe(Worker& worker, Client& client, const Request& request, const Com
 // From here on the bytes of this client and its own connection pass unread, both ways.
 Step opaque(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
   if (!own_connection(worker, client)) return Step::kWait;
-  worker.record_command(client, &row, CommandRoute::kDedicated);
+  worker.record_command(&row, CommandRoute::kDedicated);
   client.opaque = true;
   client.session.monitoring = row.handling == Handling::kMonitor;
   client.dedicated->tainted = true;
   client.dedicated->make_opaque();
   client.dedicated->send_more(request.block, request.bytes);
   return Step::kDone;
-}
-
-}  // namespace
-
-void ask_state(Worker& worker, Client& client, bool name) {
-  const std::pair<Topic, std::string_view> questions[] = {
-      {Topic::kProtocolNow, "*1\r\n$5\r\nHELLO\r\n"},
-      {Topic::kNameNow, "*2\r\n$6\r\nCLIENT\r\n$7\r\nGETNAME\r\n"}};
-  for (const auto& [topic, question] : questions) {
-    if (topic == Topic::kNameNow && !name) continue;
-    Entry entry = entry_for(client, nullptr);
-    entry.kind = EntryKind::kCollect;
-    entry.topic = topic;
-    worker.forward(client, *client.dedicated, entry, {}, question);
-  }
-}
-
-namespace {
-
-Step transaction(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
-  Session& session = client.session;
-  switch (row.handling) {
-    case Handling::kMulti:
-    case Handling::kWatch:
-      if (session.in_multi) return forward_plain(worker, client, request, &row);
-      if (!own_connection(worker, client)) return Step::kWait;
-      if (row.handling == Handling::kMulti) {
-        session.in_multi = true;
-        session.multi_commands = 0;
-      } else {
-        session.watching = true;
-      }
-      return forward_own(worker, client, request, row);
-    case Handling::kUnwatch:
-      if (session.in_multi || !session.watching) break;
-      if (!own_connection(worker, client)) return Step::kWait;
-      session.watching = false;
-      ++client.ending;
-      return forward_own(worker, client, request, row, EntryKind::kNotify, Topic::kUnwatch);
-    case Handling::kExec:
-      if (!session.in_multi) break;
-      session.in_multi = session.watching = false;
-      ++client.ending;
-      forward_own(worker, client, request, row, EntryKind::kNotify, Topic::kExec);
-      if (client.extra_ && std::exchange(client.extra_->ask_after_exec, false)) {
-        ask_state(worker, client, std::exchange(client.extra_->ask_name, false));
-      }
-      return Step::kDone;
-    default:  // DISCARD
-      if (!session.in_multi) break;
-      session.in_multi = session.watching = false;
-      ++client.ending;
-      return forward_own(worker, client, request, row, EntryKind::kNotify, Topic::kDiscard);
-  }
-  return forward_plain(worker, client, request, &row);
 }
 
 Step select_database(Worker& worker, Client& client, const Request& request,
@@ -289,8 +137,8 @@ Step select_database(Worker& worker, Client& client, const Request& request,
   if (request.frame.args[1].empty()) wanted = -1;
   if (!drained_or_wait(client)) return Step::kWait;
   // A shared connection stays on one database: it is asked on one that is on the wanted database
-  // already, and that could only be made if Redis allows it. What is no small number is asked on the
-  // client's own.
+  // already, and that could only be made if Redis allows it. What is no small number is asked on
+  // the client's own.
   if (!client.pinned() && (wanted < 0 || wanted >= kSharedDatabasesMax)) {
     worker.attach_dedicated(client);
     client.keep_dedicated = client.dedicated->tainted = true;
@@ -307,7 +155,7 @@ Step select_database(Worker& worker, Client& client, const Request& request,
   entry.kind = EntryKind::kCollect;
   entry.topic = Topic::kSelect;
   entry.awaited = entry.repeatable = true;
-  worker.record_command(client, &row, CommandRoute::kReads);
+  worker.record_command(&row, CommandRoute::kReads);
   client.wait = Wait::kAnswer;
   worker.forward(client, worker.shared(there, Role::kReads), entry, request.block, request.bytes);
   return Step::kDone;
@@ -349,7 +197,7 @@ Step scripts(Worker& worker, Client& client, const Request& request, const Comma
   upstream->send(load, {}, encode_request(args));
   worker.scripts().confirm(request.frame.args[1]);
   worker.metrics().scripts_reloaded.add();
-  worker.record_command(client, &row, CommandRoute::kWrites);
+  worker.record_command(&row, CommandRoute::kWrites);
   worker.forward(client, *upstream, entry_for(client, &row), request.block, request.bytes);
   return Step::kDone;
 }
@@ -383,21 +231,26 @@ Step special(Worker& worker, Client& client, const Request& request, const Comma
     case Handling::kHello:
       return in_multi ? queue_local(worker, client, request, row)
                       : handle_hello(worker, client, request);
-    case Handling::kReset: return handle_reset(worker, client);
+    case Handling::kReset:
+      return handle_reset(worker, client);
     case Handling::kClient:
       return in_multi ? queue_local(worker, client, request, row)
                       : handle_client(worker, client, request, row);
     case Handling::kAzimuth:
       return in_multi ? queue_local(worker, client, request, row)
                       : handle_azimuth(worker, client, request);
-    case Handling::kRefused: return refuse(worker, client, row);
-    case Handling::kInfo: return info(worker, client, request, row);
-    case Handling::kSelect: return select_database(worker, client, request, row);
+    case Handling::kRefused:
+      return refuse(worker, client, row);
+    case Handling::kInfo:
+      return info(worker, client, request, row);
+    case Handling::kSelect:
+      return select_database(worker, client, request, row);
     case Handling::kMulti:
     case Handling::kExec:
     case Handling::kDiscard:
     case Handling::kWatch:
-    case Handling::kUnwatch: return transaction(worker, client, request, row);
+    case Handling::kUnwatch:
+      return handle_transaction(worker, client, request, row);
     case Handling::kWait:
     case Handling::kBlocking:
       if (in_multi) break;
@@ -419,7 +272,8 @@ Step special(Worker& worker, Client& client, const Request& request, const Comma
       return opaque(worker, client, request, row);
     case Handling::kScriptLoad:
     case Handling::kScriptFlush:
-    case Handling::kEvalsha: return scripts(worker, client, request, row);
+    case Handling::kEvalsha:
+      return scripts(worker, client, request, row);
     case Handling::kAclChange:
       if (in_multi) break;
       return ask_redis(worker, client, &row, request.bytes, Topic::kAclChange);
@@ -430,14 +284,11 @@ Step special(Worker& worker, Client& client, const Request& request, const Comma
     case Handling::kForward:
     case Handling::kPing:  // Redis's own answer: -BUSY, -LOADING and -MISCONF are news
     case Handling::kEcho:
-    case Handling::kUrgent: break;
+    case Handling::kUrgent:
+      break;
   }
   return forward_plain(worker, client, request, &row);
 }
-
-}  // namespace
-
-namespace {
 
 // A client whose replies pass unread (MONITOR, SYNC): its requests pass too, RESET and QUIT among
 // them, but for those that nobody may send.
@@ -457,12 +308,13 @@ Step pass_on(Worker& worker, Client& client, const Request& request, const Comma
 Step dispatch(Worker& worker, Client& client, const Request& request) {
   const CommandRow* row = resolve(request.args(), worker.extra_commands());
   client.last_command = row != nullptr ? row->id : kExtraCommandId;
-  if (client.opaque) [[unlikely]] return pass_on(worker, client, request, row);
+  if (client.opaque) [[unlikely]]
+    return pass_on(worker, client, request, row);
   if (!client.session.authenticated) [[unlikely]] {
     return before_login(worker, client, request, row);
   }
-  if (row != nullptr &&
-      (row->handling == Handling::kForward || row->handling == Handling::kPing)) [[likely]] {
+  if (row != nullptr && (row->handling == Handling::kForward || row->handling == Handling::kPing))
+      [[likely]] {
     return forward_plain(worker, client, request, row);
   }
   if (row == nullptr) {
@@ -471,159 +323,11 @@ Step dispatch(Worker& worker, Client& client, const Request& request) {
       worker.cut(client, CutReason::kCrossProtocol);
       return Step::kDone;
     }
-    // A module's blocking command must not stop a connection that others share.
     return forward_plain(worker, client, request, row);
   }
   // Redis answers what is malformed.
   if (!arity_ok(*row, request.frame.argc)) return forward_plain(worker, client, request, row);
   return special(worker, client, request, *row);
-}
-
-Step forward_plain(Worker& worker, Client& client, const Request& request, const CommandRow* row,
-                   EntryKind kind, Topic topic) {
-  Upstream* upstream = client.dedicated;
-  CommandRoute route = CommandRoute::kDedicated;
-  if (upstream != nullptr && client.inflight != 0 && client.upstream != upstream) {
-    client.wait = Wait::kDrain;  // replies are outstanding on a shared connection yet
-    return Step::kWait;
-  }
-  if (upstream == nullptr || (client.inflight == 0 && !client.pinned())) {
-    upstream = pick(worker, client, row, request.more);
-    if (upstream == nullptr) {
-      client.wait = Wait::kDrain;
-      return Step::kWait;
-    }
-    if (upstream->role() != Role::kDedicated) {
-      route = upstream->role() == Role::kReads ? CommandRoute::kReads : CommandRoute::kWrites;
-    }
-  }
-  if (client.inflight >= kClientInflightMax) {
-    client.wait = Wait::kDrain;
-    return Step::kWait;
-  }
-  if (upstream->full()) {
-    client.wait = Wait::kUpstream;
-    upstream->waiting.push_back(client.self);
-    return Step::kWait;
-  }
-  Entry entry = entry_for(client, row);
-  entry.kind = kind;
-  entry.topic = topic;
-  if (client.session.in_multi) ++client.session.multi_commands;
-  worker.record_command(client, row, route);
-  worker.forward(client, *upstream, entry, request.block, request.bytes);
-  return Step::kDone;
-}
-
-Step ask_redis(Worker& worker, Client& client, const CommandRow* row, std::string_view bytes,
-               Topic topic) {
-  const bool own = client.pinned();
-  if (own && client.inflight != 0 && client.upstream != client.dedicated) {
-    client.wait = Wait::kDrain;
-    return Step::kWait;
-  }
-  Upstream* upstream = own ? client.dedicated : pick(worker, client, row, false);
-  if (upstream == nullptr) {
-    client.wait = Wait::kDrain;
-    return Step::kWait;
-  }
-  if (upstream->full()) {
-    client.wait = Wait::kUpstream;
-    upstream->waiting.push_back(client.self);
-    return Step::kWait;
-  }
-  Entry entry = entry_for(client, row);
-  entry.kind = EntryKind::kCollect;
-  entry.topic = topic;
-  entry.awaited = true;
-  worker.record_command(client, row, CommandRoute::kLocal);
-  client.wait = Wait::kAnswer;  // first: while Redis is away the answer is there at once
-  worker.forward(client, *upstream, entry, {}, bytes);
-  return Step::kDone;
-}
-
-Entry entry_for(Client& client, const CommandRow* row) {
-  Entry entry;
-  entry.client = client.self;
-  entry.command = row != nullptr ? row->id : kExtraCommandId;
-  entry.repeatable = row != nullptr && repeatable(*row);
-  entry.write = row == nullptr || (row->flags & (kWrite | kMayReplicate)) != 0;
-  entry.silent = !reply_wanted(client.session);
-  entry.bound = client.session.in_multi;
-  return entry;
-}
-
-void answer(Worker& worker, Client& client, std::string_view text) {
-  if (reply_wanted(client.session)) worker.reply(client, text);
-}
-
-bool drained_or_wait(Client& client) {
-  return client.inflight == 0 || wait_for(client, Wait::kDrain);
-}
-
-bool own_connection(Worker& worker, Client& client) {
-  if (client.pinned() && (client.inflight == 0 || client.upstream == client.dedicated)) return true;
-  if (!drained_or_wait(client)) return false;
-  if (client.dedicated == nullptr) worker.attach_dedicated(client);
-  wear_name(worker, client);
-  return true;
-}
-
-void wear_name(Worker& worker, Client& client) {
-  Upstream* own = client.dedicated;
-  if (own == nullptr || own->name == client.session.name() || client.session.in_multi) return;
-  own->name = client.session.name();
-  Entry entry;
-  entry.kind = EntryKind::kDiscard;
-  entry.injected = true;
-  const std::vector<std::string_view> command = {"CLIENT", "SETNAME", own->name};
-  own->send(entry, {}, encode_request(command));
-  worker.mark_dirty(*own);
-}
-
-void defer(Client& client, const Request& request) {
-  client.extra().deferred.assign(request.bytes);
-}
-
-std::vector<std::string> take_deferred(Client& client) {
-  const std::string bytes = std::move(client.extra().deferred);
-  client.extra().deferred.clear();
-  std::vector<std::string_view> views;
-  collect_args(bytes.data(), bytes.data() + bytes.size(), views);
-  return {views.begin(), views.end()};
-}
-
-namespace {
-
-// Nothing but its reply comes of it, or of what azimuth would make of it much less than of its size.
-bool may_stream(const Client& client, const CommandRow* row) {
-  if (row == nullptr) return true;
-  switch (row->handling) {
-    case Handling::kForward:
-    case Handling::kPing:
-    case Handling::kEcho:
-    case Handling::kEvalsha:
-    case Handling::kScriptLoad:
-      return true;
-    default:
-      return client.session.in_multi && row->handling != Handling::kExec;
-  }
-}
-
-}  // namespace
-
-StreamDecision stream_decision(Worker& worker, Client& client, const RequestFrame& beginning) {
-  if (beginning.stored == 0) return StreamDecision::kGather;  // not even its name is there
-  const CommandRow* row =
-      resolve({beginning.args.data(), beginning.stored}, worker.extra_commands());
-  if (client.opaque) return StreamDecision::kStream;
-  if (!client.session.authenticated || !may_stream(client, row)) return StreamDecision::kGather;
-  if (!own_connection(worker, client)) return StreamDecision::kWait;
-  Entry entry = entry_for(client, row);
-  entry.repeatable = false;
-  worker.record_command(client, row, CommandRoute::kDedicated);
-  worker.forward(client, *client.dedicated, entry, {}, {});
-  return StreamDecision::kStream;
 }
 
 }  // namespace azimuth

@@ -28,6 +28,12 @@ bool drained_or_wait(Client& client);
 Entry entry_for(Client& client, const CommandRow* row);
 Step forward_plain(Worker& worker, Client& client, const Request& request, const CommandRow* row,
                    EntryKind kind = EntryKind::kReply, Topic topic = Topic::kNone);
+// The shared connection for a stateless command: where the client's replies are outstanding, if the
+// order allows; null: it has to wait for them.
+Upstream* pick(Worker& worker, Client& client, const CommandRow* row, bool more);
+// On the connection that is the client's own already.
+Step forward_own(Worker& worker, Client& client, const Request& request, const CommandRow& row,
+                 EntryKind kind = EntryKind::kReply, Topic topic = Topic::kNone);
 // Sends `bytes` for the client where its requests go now, collects the reply under `topic`, and
 // makes the client wait for it.
 Step ask_redis(Worker& worker, Client& client, const CommandRow* row, std::string_view bytes,
@@ -36,8 +42,8 @@ Step ask_redis(Worker& worker, Client& client, const CommandRow* row, std::strin
 bool own_connection(Worker& worker, Client& client);
 // Gives the client's own connection the client's name, which Redis may come to show.
 void wear_name(Worker& worker, Client& client);
-// What HELLO or CLIENT SETNAME did on the client's own connection, in a transaction or in part, only
-// that connection knows.
+// What HELLO or CLIENT SETNAME did on the client's own connection, in a transaction or in part,
+// only that connection knows.
 void ask_state(Worker& worker, Client& client, bool name);
 // Makes Redis abort the transaction, and tells the client why.
 Step poison(Worker& worker, Client& client);
@@ -48,6 +54,10 @@ Step queue_if_nobody(Worker& worker, Client& client, const Request& request);
 void defer(Client& client, const Request& request);
 std::vector<std::string> take_deferred(Client& client);
 
+// What azimuth answers itself outside MULTI; inside, Redis queues it.
+Step queue_local(Worker& worker, Client& client, const Request& request, const CommandRow& row);
+Step handle_transaction(Worker& worker, Client& client, const Request& request,
+                        const CommandRow& row);
 Step handle_auth(Worker& worker, Client& client, const Request& request);
 Step handle_hello(Worker& worker, Client& client, const Request& request);
 Step handle_reset(Worker& worker, Client& client);

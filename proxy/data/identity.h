@@ -1,6 +1,6 @@
-// On whose behalf a connection to Redis speaks: user, secret, RESP version; and the connections that
-// do. Every command runs as its client's user, so users never share a connection.
-// Owned by one worker.
+// On whose behalf a connection to Redis speaks: user, secret, RESP version; and the connections
+// that do. Every command runs as its client's user, so users never share a connection. Owned by one
+// worker.
 #pragma once
 
 #include <array>
@@ -27,7 +27,7 @@ struct Identity {
   // Shared, made when first needed: reads, writes, scripts. Apart, since CLIENT PAUSE WRITE stops a
   // whole connection, and so does a script that does not end.
   std::array<Upstream*, 3> shared{};
-  std::vector<Upstream*> idle; // dedicated, ready to be lent
+  std::vector<Upstream*> idle;  // dedicated, ready to be lent
   uint32_t clients = 0;
   uint64_t unused_since_ms = 0;
 };

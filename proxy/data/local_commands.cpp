@@ -53,8 +53,8 @@ void keep_database(Worker& worker, Client& client) {
 
 void log_in(Worker& worker, Client& client, std::string_view user, std::string_view secret) {
   client.session.authenticated = true;
-  worker.adopt_identity(client, worker.identity(true, user, secret, client.session.protocol,
-                                                client.session.db));
+  worker.adopt_identity(
+      client, worker.identity(true, user, secret, client.session.protocol, client.session.db));
 }
 
 // The end of HELLO: the protocol changes, and Redis tells about itself in it.
@@ -112,12 +112,14 @@ std::string set_consistency(Session& session, Consistency level,
     const auto parsed = std::from_chars(bound[0].data(), end, value);
     const bool unit_ok = bound.size() == 1 || same_word(bound[1], "writes");
     if (!bounded || parsed.ec != std::errc() || parsed.ptr != end || !unit_ok) {
-      return level_help("bound: only bounded-staleness takes one, a number of milliseconds, or a "
-                        "number and the word writes");
+      return level_help(
+          "bound: only bounded-staleness takes one, a number of milliseconds, or a "
+          "number and the word writes");
     }
   } else if (bounded) {
-    return level_help("bound: bounded-staleness needs one, milliseconds, or a number and the word "
-                      "writes");
+    return level_help(
+        "bound: bounded-staleness needs one, milliseconds, or a number and the word "
+        "writes");
   }
   session.consistency = level;
   session.staleness_bound = value;
@@ -136,19 +138,25 @@ std::string_view connection_of(const Topology& topology, const SessionView& view
     case Handling::kClient:
     case Handling::kReset:
     case Handling::kQuit:
-    case Handling::kAzimuth: return "azimuth";
+    case Handling::kAzimuth:
+      return "azimuth";
     case Handling::kForward:
     case Handling::kUrgent:
-    case Handling::kEvalsha: break;
-    default: return to_string(decide(topology, view, row, blocks).channel);
+    case Handling::kEvalsha:
+      break;
+    default:
+      return to_string(decide(topology, view, row, blocks).channel);
   }
   if (view.in_multi || view.watching) return "dedicated";
   switch (role_for(topology, view, row)) {
-    case Role::kReads: return "reads";
-    case Role::kScripts: return "scripts";
+    case Role::kReads:
+      return "reads";
+    case Role::kScripts:
+      return "scripts";
     case Role::kWrites:
     case Role::kDedicated:
-    case Role::kAuth: break;
+    case Role::kAuth:
+      break;
   }
   return "writes";
 }
@@ -289,7 +297,7 @@ Step handle_azimuth(Worker& worker, Client& client, const Request& request) {
   const std::span<const std::string_view> args = request.args();
   const std::string_view sub = args.size() > 1 ? args[1] : std::string_view();
   std::string out;
-  worker.record_command(client, &command_row(CommandId::kAzimuth), CommandRoute::kLocal);
+  worker.record_command(&command_row(CommandId::kAzimuth), CommandRoute::kLocal);
   if (same_word(sub, "help")) {
     append_array(out, std::size(kHelp));
     for (std::string_view line : kHelp) append_simple(out, line);
@@ -305,8 +313,9 @@ Step handle_azimuth(Worker& worker, Client& client, const Request& request) {
     } else if (const auto level = parse_consistency(args[2])) {
       out = set_consistency(client.session, *level, args.subspan(3));
     } else {
-      out = level_help("consistency level: write strong, bounded-staleness, consistent-prefix, "
-                       "monotonic-reads, read-my-writes, causal or eventual");
+      out = level_help(
+          "consistency level: write strong, bounded-staleness, consistent-prefix, "
+          "monotonic-reads, read-my-writes, causal or eventual");
     }
   } else if (same_word(sub, "durability") && args.size() <= 3) {
     if (args.size() == 2) {

@@ -1,5 +1,5 @@
-// What becomes of replies, once they are complete: counts, the session's state, and the answers that
-// azimuth makes out of Redis's.
+// What becomes of replies, once they are complete: counts, the session's state, and the answers
+// that azimuth makes out of Redis's.
 #include <chrono>
 
 #include "proxy/data/dispatch.h"
@@ -83,7 +83,8 @@ uint64_t hello_reply_id(std::string_view reply) {
 void Worker::note_latency(Client& client, const Entry& entry) {
   const uint32_t us = now_us() - entry.start_us;
   (entry.write ? metrics_.write_latency : metrics_.read_latency).record(us);
-  if (slowlog_.is_slow(us)) [[unlikely]] note_slow(client, entry, us);
+  if (slowlog_.is_slow(us)) [[unlikely]]
+    note_slow(client, entry, us);
 }
 
 // When Redis is slow, everything is: a share of it tells as much, and costs little.
@@ -91,7 +92,7 @@ void Worker::note_slow(Client& client, const Entry& entry, uint32_t us) {
   if (slowlog_budget_ == 0) return;
   --slowlog_budget_;
   const std::string_view name =
-        entry.command < kCommandCount ? all_commands()[entry.command].name : "(unknown)";
+      entry.command < kCommandCount ? all_commands()[entry.command].name : "(unknown)";
   const std::string_view args[] = {name};
   slowlog_.record(unix_time_s(), us, args, 1, peer_text(client.fd), client.session.name());
 }
@@ -100,7 +101,8 @@ void Worker::on_run_replied(Client& client, const Entry& first, uint32_t reads, 
   const uint32_t us = now_us() - first.start_us;
   if (reads != 0) metrics_.read_latency.record(us, reads);
   if (writes != 0) metrics_.write_latency.record(us, writes);
-  if (slowlog_.is_slow(us)) [[unlikely]] note_slow(client, first, us);
+  if (slowlog_.is_slow(us)) [[unlikely]]
+    note_slow(client, first, us);
   client.inflight -= reads + writes;
   if (client.inflight == 0) drained(client);
 }
@@ -172,19 +174,28 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
       }
       answer(*this, client, text);
       break;
-    case Topic::kAuth: finish_auth(*this, client, text); break;
-    case Topic::kHello: finish_hello(*this, client, text); break;
+    case Topic::kAuth:
+      finish_auth(*this, client, text);
+      break;
+    case Topic::kHello:
+      finish_hello(*this, client, text);
+      break;
     case Topic::kServerInfo:
       finish_server_info(*this, client, with_client_id(text, "id", client.id));
       break;
     case Topic::kRedirect: {
       const auto id = static_cast<uint64_t>(tracking_redirect(client.session.extra().tracking));
-      answer(*this, client, text.starts_with(':') ? ":" + std::to_string(id) + "\r\n"
-                                                  : with_client_id(text, "redirect", id));
+      answer(*this, client,
+             text.starts_with(':') ? ":" + std::to_string(id) + "\r\n"
+                                   : with_client_id(text, "redirect", id));
       break;
     }
-    case Topic::kProbe: finish_probe(*this, client, text); break;
-    case Topic::kTracking: finish_tracking(*this, client, text); break;
+    case Topic::kProbe:
+      finish_probe(*this, client, text);
+      break;
+    case Topic::kTracking:
+      finish_tracking(*this, client, text);
+      break;
     case Topic::kInfo:
       if (entry.silent) break;
       reply(client, with_section(text, process_.info_section(), client.session.protocol));

@@ -1,6 +1,6 @@
-// The scripts that clients have loaded, so that a restart of Redis does not lose them: Redis forgets
-// them, azimuth loads them again in front of the next EVALSHA.
-// Owned by one worker; bodies are shared between workers, which tell each other.
+// The scripts that clients have loaded, so that a restart of Redis does not lose them: Redis
+// forgets them, azimuth loads them again in front of the next EVALSHA. Owned by one worker; bodies
+// are shared between workers, which tell each other.
 #pragma once
 
 #include <cstdint>

@@ -17,7 +17,6 @@ namespace azimuth {
 namespace {
 
 constexpr int kIovecsMax = 64;
-constexpr size_t kCollectedBytesMax = 4 * kMiB;
 
 }  // namespace
 
@@ -27,135 +26,6 @@ Upstream::Upstream(Worker& worker, Identity* identity, Role role)
       identity_(identity),
       role_(role),
       out_(OutQueue::kLongTailBytes) {}
-
-// --- connecting --------------------------------------------------------------------------------
-
-void Upstream::connect() {
-  if (state_ != State::kIdle) return;
-  const SocketAddress& address = worker_.redis_address();
-  const int fd = address.size == 0 ? -EHOSTUNREACH : connect_to(address);
-  if (fd < 0) {
-    worker_.metrics().upstream_connect_failures.add();
-    return lost(std::strerror(-fd));
-  }
-  fd_ = fd;
-  tune(fd_, worker_.settings().limits.tcp_keepalive_s);
-  poll_ = new uv_poll_t;
-  poll_->data = this;
-  uv_poll_init(worker_.loop(), poll_, fd_);
-  state_ = State::kConnecting;
-  connect_deadline_ms_ = worker_.now_ms() + worker_.connect_timeout_ms();
-  want_write_ = true;
-  update_poll();
-}
-
-void Upstream::start_handshake() {
-  std::vector<std::string_view> args = {"HELLO", "2"};
-  if (protocol == 3) args[1] = "3";
-  if (identity_ != nullptr && identity_->logged_in) {
-    args.insert(args.end(), {"AUTH", identity_->user, identity_->secret});
-  }
-  std::string request = encode_request(args);
-  const int32_t own_db = identity_ != nullptr ? identity_->db : 0;
-  if (own_db != 0) {
-    const std::string number = std::to_string(own_db);
-    append_request(request, std::vector<std::string_view>{"SELECT", number});
-  }
-  handshake_replies_ = own_db != 0 ? 2 : 1;
-  state_ = State::kHandshake;
-  // A fresh socket takes a few hundred bytes at once; if it does not, the connection is no use.
-  if (::send(fd_, request.data(), request.size(), MSG_NOSIGNAL) !=
-      static_cast<ssize_t>(request.size())) {
-    return lost("handshake not sent");
-  }
-  want_write_ = false;
-  update_poll();
-}
-
-void Upstream::finish_handshake(std::string_view reply) {
-  const bool refused = !reply.empty() && reply.front() == '-';
-  const bool needs_login = refused && reply.starts_with("-NOAUTH");
-  if (role_ == Role::kAuth && (!refused || needs_login)) {
-    worker_.set_default_user_open(!refused);
-  }
-  if (refused && !(role_ == Role::kAuth && needs_login)) {
-    handshake_error_.assign(needs_login ? std::string_view(kNoAuthReply) : reply);
-    worker_.metrics().upstream_connect_failures.add();
-    const std::string_view text = reply.substr(1, reply.find('\r') - 1);
-    // Redis has an opinion on who asks; anything else (too many clients) may pass with time.
-    if (!needs_login && !reply.starts_with("-WRONGPASS") && !reply.starts_with("-DENIED") &&
-        !reply.starts_with("-NOPERM") && !reply.starts_with("-ERR DB index")) {
-      return lost(text);
-    }
-    log_event(needs_login ? LogLevel::kDebug : LogLevel::kWarn, "upstream_refused",
-              {{"reason", text}});
-    close_socket();
-    state_ = State::kIdle;
-    retry_at_ms_ = worker_.now_ms() + kReconnectDelayMostMs;
-    answer_all(Canned::kHandshake);
-    // (NOPERM is about SELECT: the user may stay, on a connection that was on that database before.)
-    const bool about_user = needs_login || reply.starts_with("-WRONGPASS");
-    if (about_user && identity_ != nullptr) worker_.on_identity_refused(*identity_, needs_login);
-    if (role_ == Role::kAuth) worker_.tell_login_known();
-    if (role_ == Role::kDedicated) worker_.on_dedicated_refused(*this);
-    return;
-  }
-  state_ = State::kReady;
-  // What has waited for the connection has not waited for Redis.
-  for (size_t i = 0; i < entries_.size(); ++i) entries_[i].start_us = worker_.now_us();
-  if (down_since_ms_ != 0) log_info("upstream_back", {{"after_ms", worker_.now_ms() - down_since_ms_}});
-  down_since_ms_ = 0;
-  failing_fast_ = false;
-  backoff_.reset();
-  worker_.metrics().upstream_connects.add();
-  worker_.mark_dirty(*this);
-  worker_.on_upstream_ready(*this);
-}
-
-void Upstream::schedule_connect() {
-  // One connection of one client tells little of Redis; the shared ones, which always come back, do.
-  if (down_since_ms_ == 0) down_since_ms_ = worker_.note_redis_away(role_ != Role::kDedicated);
-  const auto delay = static_cast<uint64_t>(backoff_.next(worker_.random()).ms);
-  retry_at_ms_ = worker_.now_ms() + delay;
-  worker_.retry_in(delay);
-}
-
-void Upstream::retry_now() {
-  if (state_ != State::kIdle || role_ == Role::kDedicated || retired_) return;
-  failing_fast_ = false;
-  down_since_ms_ = 0;
-  connect();
-}
-
-void Upstream::reconnect() {
-  if (state_ != State::kReady) return;
-  close_socket();
-  state_ = State::kIdle;
-  rebuild_after_loss();
-  retry_at_ms_ = 0;
-  connect();
-}
-
-void Upstream::on_tick(uint64_t now_ms) {
-  if (state_ == State::kClosed) return;
-  if (retired_ && entries_.empty()) return begin_close();
-  if ((state_ == State::kConnecting || state_ == State::kHandshake) &&
-      now_ms >= connect_deadline_ms_) {
-    worker_.metrics().upstream_connect_failures.add();
-    lost("connect timed out");
-  }
-  if (down_since_ms_ != 0 && !failing_fast_ &&
-      now_ms - down_since_ms_ >= worker_.settings().hold.timeout_ms) {
-    failing_fast_ = true;
-    answer_all(Canned::kClusterDown);
-    if (role_ == Role::kDedicated) return worker_.on_dedicated_refused(*this);
-  }
-  if (state_ == State::kIdle && now_ms >= retry_at_ms_ &&
-      (!entries_.empty() || role_ == Role::kAuth ||
-       (role_ < Role::kDedicated && identity_->clients != 0))) {
-    connect();
-  }
-}
 
 // --- sending -----------------------------------------------------------------------------------
 
@@ -358,7 +228,8 @@ void Upstream::hand_over(Client& slow, Upstream& fresh) {
 
 void Upstream::consume(const BlockRef& block, const char* p, const char* end) {
   while (p != end && state_ >= State::kHandshake && state_ != State::kClosed) {
-    if (opaque_ && state_ == State::kReady && entries_.empty()) return deliver_opaque(block, p, end);
+    if (opaque_ && state_ == State::kReady && entries_.empty())
+      return deliver_opaque(block, p, end);
     if (state_ == State::kHandshake) {
       bool done = false;
       const size_t n = cursor_.feed(p, static_cast<size_t>(end - p), done);
@@ -402,8 +273,8 @@ const char* Upstream::consume_run(const BlockRef& block, const char* p, const ch
   while (p != end && !entries_.empty()) {
     const Entry& entry = entries_.front();
     if (!entry.plain || entry.client.index != first.client.index ||
-        entry.client.generation != first.client.generation ||
-        entry.start_us != first.start_us || *p == '-' || *p == '>') {
+        entry.client.generation != first.client.generation || entry.start_us != first.start_us ||
+        *p == '-' || *p == '>') {
       break;
     }
     const size_t size = ReplyCursor::quick(p, end);
@@ -484,9 +355,15 @@ void count_subscriptions(ClientExtra& extra, const PubsubFrame& frame) {
   if (frame.kind != PubsubKind::kConfirmation) return;
   const auto count = static_cast<int>(frame.count);
   switch (frame.family) {  // channels and patterns share a count
-    case PubsubFamily::kChannel: extra.channels = count - extra.patterns; break;
-    case PubsubFamily::kPattern: extra.patterns = count - extra.channels; break;
-    case PubsubFamily::kShard: extra.shard_channels = count; break;
+    case PubsubFamily::kChannel:
+      extra.channels = count - extra.patterns;
+      break;
+    case PubsubFamily::kPattern:
+      extra.patterns = count - extra.channels;
+      break;
+    case PubsubFamily::kShard:
+      extra.shard_channels = count;
+      break;
   }
 }
 
@@ -568,151 +445,6 @@ void Upstream::deliver_canned() {
     entries_.pop();
     front_offset_ += entry.size;
     worker_.on_canned(*this, entry);
-  }
-}
-
-// --- losing ------------------------------------------------------------------------------------
-
-void Upstream::lost(std::string_view why) {
-  if (state_ == State::kClosed) return;
-  const bool was_ready = state_ == State::kReady;
-  if (was_ready || down_since_ms_ == 0) {
-    log_warning("upstream_lost", {{"reason", why}, {"outstanding", entries_.size()}});
-  }
-  close_socket();
-  state_ = State::kIdle;
-  if (role_ == Role::kDedicated && (was_ready || entries_.empty())) {
-    return worker_.on_dedicated_lost(*this);
-  }
-  if (was_ready) rebuild_after_loss();
-  if (retired_ && entries_.empty()) return begin_close();
-  worker_.on_upstream_lost(*this);
-  schedule_connect();
-}
-
-// Decides for each outstanding request what is known of it, and queues again what may be sent.
-void Upstream::rebuild_after_loss() {
-  const std::vector<Entry> outstanding = take_outstanding();
-  OutQueue unsent = std::move(out_);
-  ByteRing kept = std::move(retained_);
-  const uint64_t sent_until = sent_total_;
-  uint64_t offset = front_offset_;
-  out_ = OutQueue(OutQueue::kLongTailBytes);
-  retained_ = ByteRing();
-  queued_total_ = sent_total_ = front_offset_ = 0;
-  for (const Entry& entry : outstanding) {
-    const uint64_t start = offset;
-    offset += entry.size;
-    const bool never_left = start >= sent_until;
-    const bool half_left = !never_left && offset > sent_until;
-    std::string bytes;
-    if (entry.retained) {
-      bytes.assign(kept.front(entry.size));
-      kept.pop(entry.size);
-    }
-    if (never_left && !entry.retained) {
-      bytes = unsent.take_front(entry.size);
-    } else if (offset > sent_until) {
-      unsent.consume(offset - std::max(start, sent_until));
-    }
-    if (entry.injected) continue;
-    Entry again = entry;
-    again.retained = false;
-    if (entry.canned != Canned::kNone) {
-      entries_.push(again);
-    } else if (worker_.client(entry.client) == nullptr) {
-      continue;  // nobody waits for it any more
-    } else if (!entry.bound && (never_left || (entry.retained && entry.repeatable))) {
-      send(again, {}, bytes);
-      worker_.metrics().commands_resent.add();
-    } else {
-      again.plain = false;
-      again.canned = never_left || half_left ? Canned::kNotSent : Canned::kUncertain;
-      again.size = 0;
-      entries_.push(again);
-    }
-  }
-  deliver_canned();
-}
-
-std::vector<Entry> Upstream::take_outstanding() {
-  // A client that has part of a reply cannot be given the rest: its connection ends.
-  if (reply_started_ && !entries_.empty()) {
-    Entry& front = entries_.front();
-    if (front.kind != EntryKind::kCollect && front.kind != EntryKind::kDiscard && !front.silent) {
-      if (Client* client = worker_.client(front.client)) worker_.cut(*client, CutReason::kUpstream);
-    }
-  }
-  reply_started_ = in_push_ = false;
-  reply_bytes_ = 0;
-  cursor_ = ReplyCursor();
-  collected_.clear();
-  carry_.clear();
-  std::vector<Entry> out;
-  out.reserve(entries_.size());
-  for (size_t i = 0; i < entries_.size(); ++i) out.push_back(entries_[i]);
-  entries_.clear();
-  return out;
-}
-
-// Nothing that waits can be sent: every request answers `canned`.
-void Upstream::answer_all(Canned canned) {
-  std::vector<Entry> outstanding = take_outstanding();
-  out_ = OutQueue(OutQueue::kLongTailBytes);
-  retained_ = ByteRing();
-  queued_total_ = sent_total_ = front_offset_ = 0;
-  for (Entry& entry : outstanding) {
-    if (entry.injected) continue;
-    if (entry.canned == Canned::kNone) entry.canned = canned;
-    entry.plain = false;
-    entry.size = 0;
-    entry.retained = false;
-    entries_.push(entry);
-  }
-  deliver_canned();
-  worker_.resume_all(waiting);
-}
-
-void Upstream::fail_outstanding() {
-  rebuild_after_loss();
-  answer_all(Canned::kNotSent);
-}
-
-void Upstream::begin_close() {
-  if (state_ == State::kClosed) return;
-  close_socket();
-  state_ = State::kClosed;
-  worker_.resume_all(waiting);
-  worker_.bury(*this);
-}
-
-void Upstream::close_socket() {
-  if (poll_ != nullptr) {
-    uv_close(reinterpret_cast<uv_handle_t*>(std::exchange(poll_, nullptr)),
-             [](uv_handle_t* handle) { delete reinterpret_cast<uv_poll_t*>(handle); });
-  }
-  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
-  want_write_ = paused_ = false;
-  poll_events_ = 0;
-  cursor_ = ReplyCursor();
-  redis_client_id_ = 0;
-  name.clear();
-}
-
-void Upstream::pause_reading(bool paused) {
-  if (paused_ == paused || poll_ == nullptr) return;
-  paused_ = paused;
-  update_poll();
-}
-
-void Upstream::update_poll() {
-  const int events = (paused_ ? 0 : UV_READABLE) | (want_write_ ? UV_WRITABLE : 0);
-  if (poll_ == nullptr || events == poll_events_) return;
-  poll_events_ = events;
-  if (events == 0) {
-    uv_poll_stop(poll_);
-  } else {
-    uv_poll_start(poll_, events, on_poll);
   }
 }
 

@@ -6,7 +6,8 @@
 //   - a request that had not been sent is sent again,
 //   - a read whose bytes were kept is sent again,
 //   - anything else answers -UNCERTAIN in its turn (I6: never twice).
-// After `hold timeout` without a connection what waits answers -CLUSTERDOWN, and so does what comes.
+// After `hold timeout` without a connection what waits answers -CLUSTERDOWN, and so does what
+// comes.
 //
 //   kIdle -> kConnecting -> kHandshake -> kReady
 //     ^________ backoff _________|___________|        kClosed is final
@@ -46,13 +47,13 @@ enum class EntryKind : uint8_t {
 enum class Topic : uint8_t {
   kNone,
   kSubscribe,
-  kUnblocked,   // a blocking command is answered
+  kUnblocked,  // a blocking command is answered
   kExec,
   kProtocolNow,
   kNameNow,
   kDiscard,
   kUnwatch,
-  kPoison,      // what makes Redis abort a transaction
+  kPoison,  // what makes Redis abort a transaction
   kSelect,
   kAuth,
   kHello,       // AUTH on behalf of HELLO
@@ -62,8 +63,8 @@ enum class Topic : uint8_t {
   kScriptLoad,
   kScriptFlush,
   kAclChange,
-  kTracking,    // CLIENT TRACKING
-  kRedirect,    // CLIENT TRACKINGINFO, GETREDIR: Redis's client id becomes azimuth's
+  kTracking,  // CLIENT TRACKING
+  kRedirect,  // CLIENT TRACKINGINFO, GETREDIR: Redis's client id becomes azimuth's
 };
 
 // A reply of azimuth's own that takes its turn among Redis's.
@@ -90,9 +91,9 @@ struct Entry {
   bool silent : 1 = false;      // the client wants no reply
   bool awaited : 1 = false;     // the client's Wait::kAnswer is for this one
   bool write : 1 = false;
-  bool bound : 1 = false;       // of a transaction: it means nothing on another connection
-  bool confirmed : 1 = false;   // SUBSCRIBE: the first confirmation is there
-  bool plain : 1 = false;       // set by Upstream: nothing but its bytes matters of the reply
+  bool bound : 1 = false;      // of a transaction: it means nothing on another connection
+  bool confirmed : 1 = false;  // SUBSCRIBE: the first confirmation is there
+  bool plain : 1 = false;      // set by Upstream: nothing but its bytes matters of the reply
 };
 
 enum class Role : uint8_t { kReads, kWrites, kScripts, kDedicated, kAuth };
@@ -158,12 +159,12 @@ class Upstream {
   // The client that a dedicated connection is lent to; none: in the pool.
   ClientRef owner;
   uint8_t protocol = 2;
-  std::string name;         // CLIENT SETNAME
-  bool pubsub = false;      // SUBSCRIBE was sent: frames may be messages
+  std::string name;     // CLIENT SETNAME
+  bool pubsub = false;  // SUBSCRIBE was sent: frames may be messages
   // From now on (after what is outstanding) everything that arrives goes to the owner, unframed.
   void make_opaque() { opaque_ = true; }
-  bool dirty = false;       // in the worker's list of upstreams to flush
-  bool tainted = false;     // has state that no pool may hand on: closed when given back
+  bool dirty = false;    // in the worker's list of upstreams to flush
+  bool tainted = false;  // has state that no pool may hand on: closed when given back
   uint64_t idle_since_ms = 0;
   uint32_t front_age_us(uint32_t now_us) {
     return entries_.empty() || state_ != State::kReady ? 0 : now_us - entries_.front().start_us;
@@ -206,24 +207,24 @@ class Upstream {
   bool opaque_ = false;
   bool retired_ = false;
   bool failing_fast_ = false;
-  bool reply_started_ = false;    // part of the front's reply has been seen
-  char reply_type_ = 0;           // first byte of the reply in progress
+  bool reply_started_ = false;  // part of the front's reply has been seen
+  char reply_type_ = 0;         // first byte of the reply in progress
   size_t reply_bytes_ = 0;
   int poll_events_ = 0;
   Ring<Entry> entries_;
   OutQueue out_;
   ByteRing retained_;
-  size_t run_size_ = 0;           // of add_to_run's requests since end_run
+  size_t run_size_ = 0;  // of add_to_run's requests since end_run
   ReplyCursor cursor_;
   bool in_push_ = false;
   bool push_confirms_ = false;
-  std::string push_;              // of a confirmation, what has come
-  std::string carry_;             // the undecided start of a frame on a pub/sub connection
+  std::string push_;   // of a confirmation, what has come
+  std::string carry_;  // the undecided start of a frame on a pub/sub connection
   std::string collected_;
   std::string handshake_error_;
-  uint64_t queued_total_ = 0;     // bytes ever queued / sent, to tell what had left
+  uint64_t queued_total_ = 0;  // bytes ever queued / sent, to tell what had left
   uint64_t sent_total_ = 0;
-  uint64_t front_offset_ = 0;     // where the front entry's request begins, in queued_total_'s count
+  uint64_t front_offset_ = 0;  // where the front entry's request begins, in queued_total_'s count
   uint64_t redis_client_id_ = 0;
   uint64_t down_since_ms_ = 0;
   uint64_t retry_at_ms_ = 0;

@@ -32,9 +32,8 @@ Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings>
       random_(std::random_device{}()) {
   uv_loop_init(&loop_);
   loop_.data = this;
-  uv_async_init(&loop_, &wake_, [](uv_async_t* handle) {
-    static_cast<Worker*>(handle->loop->data)->on_mail();
-  });
+  uv_async_init(&loop_, &wake_,
+                [](uv_async_t* handle) { static_cast<Worker*>(handle->loop->data)->on_mail(); });
   uv_prepare_init(&loop_, &prepare_);
   uv_timer_init(&loop_, &tick_);
   uv_timer_init(&loop_, &retry_);
@@ -42,9 +41,7 @@ Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings>
   default_identity_ = &identity(false, "default", "", 2, 0);
 }
 
-Worker::~Worker() {
-  AZIMUTH_CHECK(uv_loop_close(&loop_) == 0);
-}
+Worker::~Worker() { AZIMUTH_CHECK(uv_loop_close(&loop_) == 0); }
 
 void Worker::add_listener(int fd, size_t settings_index) {
   auto listener = std::make_unique<Listener>();
@@ -202,8 +199,8 @@ void Worker::on_tick() {
   }
 }
 
-// A new connection to Redis shows whether the default user is open: a password may be set by anyone,
-// not only through azimuth. And one that answers no more is no use.
+// A new connection to Redis shows whether the default user is open: a password may be set by
+// anyone, not only through azimuth. And one that answers no more is no use.
 void Worker::check_auth_connection(uint64_t now) {
   const bool stuck = auth_->front_age_us(now_us()) > kStuckUs;
   const bool due = auth_->outstanding() == 0 && now - auth_checked_ms_ >= kLoginCheckMs;
@@ -237,8 +234,10 @@ void Worker::check_clients(uint64_t now) {
   });
   metrics_.buffered_bytes.set(static_cast<int64_t>(held));
   if (held > share && largest != nullptr && !largest->closing) {
-    log_warning("client_cut", {{"reason", "buffered-limit"}, {"id", largest->id},
-                               {"bytes", largest_bytes}, {"held", held}});
+    log_warning("client_cut", {{"reason", "buffered-limit"},
+                               {"id", largest->id},
+                               {"bytes", largest_bytes},
+                               {"held", held}});
     cut(*largest, CutReason::kBufferedLimit);
   }
 }
@@ -401,8 +400,7 @@ SessionView Worker::view_of(const Client& client) const {
   return view;
 }
 
-void Worker::record_command(Client& client, const CommandRow* row, CommandRoute route) {
-  (void)client;
+void Worker::record_command(const CommandRow* row, CommandRoute route) {
   metrics_.count_command(row != nullptr ? row->id : kExtraCommandId, route);
 }
 
@@ -413,280 +411,12 @@ void Worker::forward(Client& client, Upstream& upstream, Entry entry, const Bloc
   entry.start_us = now_us();
   ++client.inflight;
   client.upstream = &upstream;
-  if (upstream.failing_fast() ||
-      (upstream.role() < Role::kDedicated && !upstream.ready() &&
-       upstream.queued_bytes() > settings_->hold.bytes_max)) [[unlikely]] {
+  if (upstream.failing_fast() || (upstream.role() < Role::kDedicated && !upstream.ready() &&
+                                  upstream.queued_bytes() > settings_->hold.bytes_max))
+      [[unlikely]] {
     return upstream.answer_in_turn(entry, Canned::kClusterDown);
   }
   upstream.send(entry, block, bytes);
-}
-
-// --- connections to Redis ----------------------------------------------------------------------
-
-Identity& Worker::identity(bool logged_in, std::string_view user, std::string_view secret,
-                           uint8_t protocol, int32_t db) {
-  for (auto& each : identities_) {
-    if (each->logged_in == logged_in && each->protocol == protocol && each->db == db &&
-        each->user == user && each->secret == secret) {
-      return *each;
-    }
-  }
-  auto fresh = std::make_unique<Identity>();
-  fresh->logged_in = logged_in;
-  fresh->user = user;
-  fresh->secret = secret;
-  fresh->protocol = protocol;
-  fresh->db = db;
-  identities_.push_back(std::move(fresh));
-  return *identities_.back();
-}
-
-void Worker::adopt_identity(Client& client, Identity& identity) {
-  if (client.identity != nullptr) --client.identity->clients;
-  client.identity = &identity;
-  ++identity.clients;
-  // Connected before it is needed, and so that we hear when Redis throws the user out.
-  // (One with a connection of its own hears it there.)
-  if (identity.logged_in && client.dedicated == nullptr) shared(identity, Role::kReads).connect();
-}
-
-void Worker::renew_identity(Client& client) {
-  const Identity& now = *client.identity;
-  adopt_identity(client, identity(now.logged_in, now.user, now.secret, client.session.protocol,
-                                  client.session.db));
-}
-
-void Worker::close_identity(Identity& identity) {
-  for (Upstream* upstream : identity.shared) {
-    if (upstream != nullptr) upstream->begin_close();
-  }
-  const std::vector<Upstream*> idle = std::move(identity.idle);
-  identity.idle.clear();
-  for (Upstream* upstream : idle) upstream->begin_close();
-}
-
-Upstream& Worker::shared(Identity& identity, Role role) {
-  Upstream*& place = identity.shared[static_cast<size_t>(role)];
-  if (place == nullptr || place->retired() || place->closed()) {
-    auto fresh = std::make_unique<Upstream>(*this, &identity, role);
-    place = fresh.get();
-    upstreams_.emplace(place, std::move(fresh));
-  }
-  return *place;
-}
-
-void Worker::keep_spare(Identity& identity) {
-  if (!identity.idle.empty() || draining_) return;
-  Upstream& spare = make_dedicated(identity);
-  spare.idle_since_ms = now_ms();
-  identity.idle.push_back(&spare);
-  spare.connect();  // may fail at once, and take itself out of the pool
-}
-
-Upstream& Worker::make_dedicated(Identity& identity) {
-  auto fresh = std::make_unique<Upstream>(*this, &identity, Role::kDedicated);
-  Upstream& made = *fresh;
-  upstreams_.emplace(&made, std::move(fresh));
-  return made;
-}
-
-Upstream& Worker::attach_dedicated(Client& client) {
-  Identity& identity = *client.identity;
-  // The youngest: its buffers are warm, and the old ones may go.
-  Upstream* own = nullptr;
-  if (identity.idle.empty()) {
-    own = &make_dedicated(identity);
-  } else {
-    own = identity.idle.back();
-    identity.idle.pop_back();
-  }
-  own->owner = client.self;
-  client.dedicated = own;
-  keep_spare(identity);
-  return *own;
-}
-
-void Worker::detach_dedicated(Client& client) {
-  Upstream* own = std::exchange(client.dedicated, nullptr);
-  if (client.upstream == own) client.upstream = nullptr;
-  if (own != nullptr) give_back(*own);
-}
-
-void Worker::give_back(Upstream& upstream) {
-  upstream.owner = ClientRef();
-  upstream.pause_reading(false);
-  auto& pool = upstream.identity()->idle;
-  if (upstream.tainted || !upstream.ready() || upstream.outstanding() != 0 ||
-      pool.size() >= kDedicatedIdleMax) {
-    return upstream.begin_close();
-  }
-  upstream.idle_since_ms = now_ms();
-  pool.push_back(&upstream);
-}
-
-void Worker::bury(Upstream& upstream) {
-  std::erase_if(dirty_upstreams_, [&](Upstream* each) { return each == &upstream; });
-  if (Identity* identity = upstream.identity()) {
-    std::erase(identity->idle, &upstream);
-    std::replace(identity->shared.begin(), identity->shared.end(), &upstream,
-                 static_cast<Upstream*>(nullptr));
-  }
-  const auto found = upstreams_.find(&upstream);
-  if (found == upstreams_.end()) return;
-  graveyard_.push_back(std::move(found->second));
-  upstreams_.erase(found);
-}
-
-void Worker::on_upstream_ready(Upstream& upstream) {
-  // Redis is back: whoever still waits to try again does so now.
-  if (std::exchange(away_since_ms_, 0) != 0) {
-    std::vector<Upstream*> all;
-    for (auto& [pointer, owned] : upstreams_) all.push_back(pointer);
-    for (Upstream* each : all) each->retry_now();
-  }
-  if (&upstream == auth_) return tell_login_known();
-  if (upstream.role() == Role::kReads && upstream.identity()->idle.empty() &&
-      upstream.identity()->clients != 0) {
-    keep_spare(*upstream.identity());
-  }
-}
-
-void Worker::on_upstream_lost(Upstream& upstream) {
-  scripts_.doubt_all();
-  if (&upstream == auth_) tell_login_known();
-}
-
-// Redis does not take this user any more. If it has closed the user's connections (DELUSER), so do
-// we; if they are open (another password by now), those who are in stay in, as in Redis. The default
-// user has to log in.
-void Worker::on_identity_refused(Identity& identity, bool needs_login) {
-  for (const auto& [upstream, owned] : upstreams_) {
-    if (upstream->identity() == &identity && upstream->ready()) return;
-  }
-  for_each_client([&](Client& each) {
-    if (each.identity != &identity) return;
-    if (needs_login) {
-      each.session.authenticated = false;
-    } else {
-      each.close_after_flush = true;
-      finish_soon(each);
-    }
-  });
-}
-
-// Who may log in has changed, perhaps: a new connection shows it. The client that changed it gets
-// its answer when every worker knows, so that whatever it does next meets the new rule.
-void Worker::check_default_user(Client& client) {
-  client.wait = Wait::kAnswer;
-  const auto missing = std::make_shared<std::atomic<size_t>>(process_.workers.size());
-  Worker* const home = this;
-  const ClientRef ref = client.self;
-  for (auto& worker : process_.workers) {
-    worker->post([=](Worker& each) {
-      each.login_known_.push_back([=] {
-        if (--*missing == 0) home->post([ref](Worker& back) { back.answer_deferred(ref); });
-      });
-      if (each.auth_->ready()) {
-        each.auth_->reconnect();
-      } else {
-        each.tell_login_known();
-      }
-    });
-  }
-}
-
-void Worker::tell_login_known() {
-  std::vector<std::function<void()>> waiting;
-  waiting.swap(login_known_);
-  for (const auto& tell : waiting) tell();
-}
-
-void Worker::answer_deferred(ClientRef ref) {
-  Client* waiter = client(ref);
-  if (waiter == nullptr) return;
-  const std::string text = std::move(waiter->extra().deferred);
-  waiter->extra().deferred.clear();
-  if (reply_wanted(waiter->session)) reply(*waiter, text);
-  answered(*waiter);
-}
-
-void Worker::on_dedicated_lost(Upstream& upstream) {
-  scripts_.doubt_all();
-  Client* owner = client(upstream.owner);
-  if (owner == nullptr) return upstream.begin_close();
-  if (owner->opaque) {
-    upstream.begin_close();
-    owner->dedicated = nullptr;
-    return cut(*owner, CutReason::kUpstream);
-  }
-  if (owner->holds_state() || owner->stream) {
-    // What it held in Redis is gone, and the client must know: as with a Redis that restarts.
-    upstream.fail_outstanding();
-    owner = client(upstream.owner);
-    if (owner == nullptr) return;
-    upstream.owner = ClientRef();
-    owner->dedicated = owner->upstream = nullptr;
-    owner->stream.reset();
-    owner->inflight = owner->ending = 0;
-    owner->close_after_flush = true;
-    if (!owner->dirty) {
-      owner->dirty = true;
-      dirty_clients_.push_back(owner->self.index);
-    }
-    metrics_.count_cut(CutReason::kUpstream);
-    return upstream.begin_close();
-  }
-  const ClientRef ref = upstream.owner;
-  upstream.rebuild_after_loss();
-  if (upstream.closed()) return;
-  if (upstream.outstanding() != 0) return upstream.schedule_connect();
-  if (Client* left = client(ref); left != nullptr && left->dedicated == &upstream) {
-    left->dedicated = nullptr;
-    if (left->upstream == &upstream) left->upstream = nullptr;
-  }
-  upstream.owner = ClientRef();
-  upstream.begin_close();
-}
-
-// It never came to be: whatever its client wanted it for has been answered with an error, and none of
-// it holds.
-void Worker::on_dedicated_refused(Upstream& upstream) {
-  if (upstream.closed()) return;
-  Client* owner = client(upstream.owner);
-  upstream.owner = ClientRef();
-  if (owner != nullptr) {
-    owner->dedicated = nullptr;
-    if (owner->upstream == &upstream) owner->upstream = nullptr;
-    Session& session = owner->session;
-    session.in_multi = session.watching = session.subscribed = session.tracking = false;
-    owner->keep_dedicated = false;
-    owner->ending = 0;
-    if (owner->opaque || owner->stream) {
-      owner->stream.reset();
-      owner->close_after_flush = true;
-      finish_soon(*owner);
-    } else if (owner->wait == Wait::kDrain) {
-      resume(*owner);
-    }
-  }
-  upstream.begin_close();
-}
-
-void Worker::set_default_user_open(bool open) {
-  const bool first = !std::exchange(default_user_known_, true);
-  if (first && !open) {
-    for_each_client([](Client& each) {
-      if (!each.identity->logged_in) each.session.authenticated = false;
-    });
-  }
-  if (default_user_open_ == open) return;
-  default_user_open_ = open;
-  // Those who have not logged in were let in, or kept out, by the old rule; Redis keeps connections
-  // that are in, and so do we.
-  if (!open) return;
-  for_each_client([this](Client& each) {
-    if (!each.identity->logged_in) each.session.authenticated = true;
-  });
 }
 
 // --- ending ------------------------------------------------------------------------------------

@@ -5,8 +5,8 @@
 // straight to clients' sockets. Before the loop sleeps again (on_prepare) the upstream queues are
 // written, one write each, clients that may go on do, and what is left for clients is sent.
 //
-// Life of a request: on_client_readable -> process -> dispatch -> forward -> Upstream::send -> flush
-// Life of a reply:   Upstream::on_readable -> deliver -> flush_clients, on_replied
+// Life of a request: on_client_readable -> process -> dispatch -> forward -> Upstream::send ->
+// flush Life of a reply:   Upstream::on_readable -> deliver -> flush_clients, on_replied
 #pragma once
 
 #include <uv.h>
@@ -154,7 +154,7 @@ class Worker {
   // Queues a request of the client's (`bytes` may stand in `block`) on `upstream`.
   void forward(Client& client, Upstream& upstream, Entry entry, const BlockRef& block,
                std::string_view bytes);
-  void record_command(Client& client, const CommandRow* row, CommandRoute route);
+  void record_command(const CommandRow* row, CommandRoute route);
   SessionView view_of(const Client& client) const;
   const Topology& topology() const { return *topology_; }
   const ExtraCommands* extra_commands() const { return extra_commands_.get(); }
@@ -251,7 +251,7 @@ class Worker {
   std::vector<std::unique_ptr<Upstream>> graveyard_;
   Upstream* auth_ = nullptr;
   Identity* default_identity_ = nullptr;
-  bool default_user_open_ = true;   // Redis's default user needs no password; assumed until known
+  bool default_user_open_ = true;  // Redis's default user needs no password; assumed until known
   bool default_user_known_ = false;
   std::vector<std::function<void()>> login_known_;  // told when default_user_open_ is fresh
 

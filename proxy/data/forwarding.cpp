@@ -1,0 +1,212 @@
+// Where a request goes, and its way there: the entry, the connection, the wait.
+#include "proxy/data/dispatch.h"
+
+namespace azimuth {
+namespace {
+
+constexpr uint8_t kMixedCredit = 64;
+
+bool is_script(const CommandRow* row) {
+  return row != nullptr && has_flag(*row, kNoScript) && has_flag(*row, kMovableKeys);
+}
+
+}  // namespace
+
+// Scripts have a connection of their own: one that does not end stops its connection, while Redis
+// answers -BUSY on the others. What is urgent (SCRIPT KILL) goes with the reads.
+Role role_for(const Topology& topology, const SessionView& session, const CommandRow* row) {
+  if (is_script(row)) return Role::kScripts;
+  const Channel channel = decide(topology, session, row).channel;
+  return channel == Channel::kWrites ? Role::kWrites : Role::kReads;
+}
+
+// The connection for a stateless command: where the client's replies are outstanding, if the order
+// allows; null: it has to wait for them.
+Upstream* pick(Worker& worker, Client& client, const CommandRow* row, bool more) {
+  const Role role = row != nullptr ? worker.plain_role(*row) : Role::kWrites;
+  const bool reads = role == Role::kReads;
+  if (client.inflight != 0) {
+    Upstream* current = client.upstream;
+    if (current == client.dedicated) return current;
+    // What follows a write or a script goes where that went; what follows a read must be one.
+    if (!current->retired() && (current->role() == role || current->role() == Role::kWrites ||
+                                current->role() == Role::kScripts)) {
+      return current;
+    }
+    if (current->role() == Role::kReads) client.mixed_credit = kMixedCredit;
+    return nullptr;
+  }
+  if (reads && client.large_credit != 0) {
+    --client.large_credit;
+    return &worker.attach_dedicated(client);
+  }
+  if (reads && more && client.mixed_credit != 0) {
+    --client.mixed_credit;
+    return &worker.shared(*client.identity, Role::kWrites);
+  }
+  return &worker.shared(*client.identity, role);
+}
+
+// On the connection that is the client's own already.
+Step forward_own(Worker& worker, Client& client, const Request& request, const CommandRow& row,
+                 EntryKind kind, Topic topic) {
+  Entry entry = entry_for(client, &row);
+  entry.kind = kind;
+  entry.topic = topic;
+  entry.bound = entry.bound || topic != Topic::kNone;  // EXEC, DISCARD, UNWATCH
+  worker.record_command(&row, CommandRoute::kDedicated);
+  worker.forward(client, *client.dedicated, entry, request.block, request.bytes);
+  return Step::kDone;
+}
+
+Step forward_plain(Worker& worker, Client& client, const Request& request, const CommandRow* row,
+                   EntryKind kind, Topic topic) {
+  Upstream* upstream = client.dedicated;
+  CommandRoute route = CommandRoute::kDedicated;
+  if (upstream != nullptr && client.inflight != 0 && client.upstream != upstream) {
+    client.wait = Wait::kDrain;  // replies are outstanding on a shared connection yet
+    return Step::kWait;
+  }
+  if (upstream == nullptr || (client.inflight == 0 && !client.pinned())) {
+    upstream = pick(worker, client, row, request.more);
+    if (upstream == nullptr) {
+      client.wait = Wait::kDrain;
+      return Step::kWait;
+    }
+    if (upstream->role() != Role::kDedicated) {
+      route = upstream->role() == Role::kReads ? CommandRoute::kReads : CommandRoute::kWrites;
+    }
+  }
+  if (client.inflight >= kClientInflightMax) {
+    client.wait = Wait::kDrain;
+    return Step::kWait;
+  }
+  if (upstream->full()) {
+    client.wait = Wait::kUpstream;
+    upstream->waiting.push_back(client.self);
+    return Step::kWait;
+  }
+  Entry entry = entry_for(client, row);
+  entry.kind = kind;
+  entry.topic = topic;
+  if (client.session.in_multi) ++client.session.multi_commands;
+  worker.record_command(row, route);
+  worker.forward(client, *upstream, entry, request.block, request.bytes);
+  return Step::kDone;
+}
+
+Step ask_redis(Worker& worker, Client& client, const CommandRow* row, std::string_view bytes,
+               Topic topic) {
+  const bool own = client.pinned();
+  if (own && client.inflight != 0 && client.upstream != client.dedicated) {
+    client.wait = Wait::kDrain;
+    return Step::kWait;
+  }
+  Upstream* upstream = own ? client.dedicated : pick(worker, client, row, false);
+  if (upstream == nullptr) {
+    client.wait = Wait::kDrain;
+    return Step::kWait;
+  }
+  if (upstream->full()) {
+    client.wait = Wait::kUpstream;
+    upstream->waiting.push_back(client.self);
+    return Step::kWait;
+  }
+  Entry entry = entry_for(client, row);
+  entry.kind = EntryKind::kCollect;
+  entry.topic = topic;
+  entry.awaited = true;
+  worker.record_command(row, CommandRoute::kLocal);
+  client.wait = Wait::kAnswer;  // first: while Redis is away the answer is there at once
+  worker.forward(client, *upstream, entry, {}, bytes);
+  return Step::kDone;
+}
+
+Entry entry_for(Client& client, const CommandRow* row) {
+  Entry entry;
+  entry.client = client.self;
+  entry.command = row != nullptr ? row->id : kExtraCommandId;
+  entry.repeatable = row != nullptr && repeatable(*row);
+  entry.write = row == nullptr || (row->flags & (kWrite | kMayReplicate)) != 0;
+  entry.silent = !reply_wanted(client.session);
+  entry.bound = client.session.in_multi;
+  return entry;
+}
+
+void answer(Worker& worker, Client& client, std::string_view text) {
+  if (reply_wanted(client.session)) worker.reply(client, text);
+}
+
+bool drained_or_wait(Client& client) {
+  if (client.inflight == 0) return true;
+  client.wait = Wait::kDrain;
+  return false;
+}
+
+bool own_connection(Worker& worker, Client& client) {
+  if (client.pinned() && (client.inflight == 0 || client.upstream == client.dedicated)) return true;
+  if (!drained_or_wait(client)) return false;
+  if (client.dedicated == nullptr) worker.attach_dedicated(client);
+  wear_name(worker, client);
+  return true;
+}
+
+void wear_name(Worker& worker, Client& client) {
+  Upstream* own = client.dedicated;
+  if (own == nullptr || own->name == client.session.name() || client.session.in_multi) return;
+  own->name = client.session.name();
+  Entry entry;
+  entry.kind = EntryKind::kDiscard;
+  entry.injected = true;
+  const std::vector<std::string_view> command = {"CLIENT", "SETNAME", own->name};
+  own->send(entry, {}, encode_request(command));
+  worker.mark_dirty(*own);
+}
+
+void defer(Client& client, const Request& request) {
+  client.extra().deferred.assign(request.bytes);
+}
+
+std::vector<std::string> take_deferred(Client& client) {
+  const std::string bytes = std::move(client.extra().deferred);
+  client.extra().deferred.clear();
+  std::vector<std::string_view> views;
+  collect_args(bytes.data(), bytes.data() + bytes.size(), views);
+  return {views.begin(), views.end()};
+}
+
+namespace {
+
+// Nothing but its reply comes of it, or of what azimuth would make of it much less than of its
+// size.
+bool may_stream(const Client& client, const CommandRow* row) {
+  if (row == nullptr) return true;
+  switch (row->handling) {
+    case Handling::kForward:
+    case Handling::kPing:
+    case Handling::kEcho:
+    case Handling::kEvalsha:
+    case Handling::kScriptLoad:
+      return true;
+    default:
+      return client.session.in_multi && row->handling != Handling::kExec;
+  }
+}
+
+}  // namespace
+
+StreamDecision stream_decision(Worker& worker, Client& client, const RequestFrame& beginning) {
+  if (beginning.stored == 0) return StreamDecision::kGather;  // not even its name is there
+  const CommandRow* row =
+      resolve({beginning.args.data(), beginning.stored}, worker.extra_commands());
+  if (client.opaque) return StreamDecision::kStream;
+  if (!client.session.authenticated || !may_stream(client, row)) return StreamDecision::kGather;
+  if (!own_connection(worker, client)) return StreamDecision::kWait;
+  Entry entry = entry_for(client, row);
+  entry.repeatable = false;
+  worker.record_command(row, CommandRoute::kDedicated);
+  worker.forward(client, *client.dedicated, entry, {}, {});
+  return StreamDecision::kStream;
+}
+
+}  // namespace azimuth

@@ -1,0 +1,185 @@
+// An upstream's connection: made, greeted, closed, tried again.
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "proxy/control/log.h"
+#include "proxy/data/identity.h"
+#include "proxy/data/socket.h"
+#include "proxy/data/upstream.h"
+#include "proxy/data/worker.h"
+#include "session/reply_writer.h"
+
+namespace azimuth {
+
+void Upstream::connect() {
+  if (state_ != State::kIdle) return;
+  const SocketAddress& address = worker_.redis_address();
+  const int fd = address.size == 0 ? -EHOSTUNREACH : connect_to(address);
+  if (fd < 0) {
+    worker_.metrics().upstream_connect_failures.add();
+    return lost(std::strerror(-fd));
+  }
+  fd_ = fd;
+  tune(fd_, worker_.settings().limits.tcp_keepalive_s);
+  poll_ = new uv_poll_t;
+  poll_->data = this;
+  uv_poll_init(worker_.loop(), poll_, fd_);
+  state_ = State::kConnecting;
+  connect_deadline_ms_ = worker_.now_ms() + worker_.connect_timeout_ms();
+  want_write_ = true;
+  update_poll();
+}
+
+void Upstream::start_handshake() {
+  std::vector<std::string_view> args = {"HELLO", "2"};
+  if (protocol == 3) args[1] = "3";
+  if (identity_ != nullptr && identity_->logged_in) {
+    args.insert(args.end(), {"AUTH", identity_->user, identity_->secret});
+  }
+  std::string request = encode_request(args);
+  const int32_t own_db = identity_ != nullptr ? identity_->db : 0;
+  if (own_db != 0) {
+    const std::string number = std::to_string(own_db);
+    append_request(request, std::vector<std::string_view>{"SELECT", number});
+  }
+  handshake_replies_ = own_db != 0 ? 2 : 1;
+  state_ = State::kHandshake;
+  // A fresh socket takes a few hundred bytes at once; if it does not, the connection is no use.
+  if (::send(fd_, request.data(), request.size(), MSG_NOSIGNAL) !=
+      static_cast<ssize_t>(request.size())) {
+    return lost("handshake not sent");
+  }
+  want_write_ = false;
+  update_poll();
+}
+
+void Upstream::finish_handshake(std::string_view reply) {
+  const bool refused = !reply.empty() && reply.front() == '-';
+  const bool needs_login = refused && reply.starts_with("-NOAUTH");
+  if (role_ == Role::kAuth && (!refused || needs_login)) {
+    worker_.set_default_user_open(!refused);
+  }
+  if (refused && !(role_ == Role::kAuth && needs_login)) {
+    handshake_error_.assign(needs_login ? std::string_view(kNoAuthReply) : reply);
+    worker_.metrics().upstream_connect_failures.add();
+    const std::string_view text = reply.substr(1, reply.find('\r') - 1);
+    // Redis has an opinion on who asks; anything else (too many clients) may pass with time.
+    if (!needs_login && !reply.starts_with("-WRONGPASS") && !reply.starts_with("-DENIED") &&
+        !reply.starts_with("-NOPERM") && !reply.starts_with("-ERR DB index")) {
+      return lost(text);
+    }
+    log_event(needs_login ? LogLevel::kDebug : LogLevel::kWarn, "upstream_refused",
+              {{"reason", text}});
+    close_socket();
+    state_ = State::kIdle;
+    retry_at_ms_ = worker_.now_ms() + kReconnectDelayMostMs;
+    answer_all(Canned::kHandshake);
+    // (NOPERM is about SELECT: the user may stay, on a connection that was on that database
+    // before.)
+    const bool about_user = needs_login || reply.starts_with("-WRONGPASS");
+    if (about_user && identity_ != nullptr) worker_.on_identity_refused(*identity_, needs_login);
+    if (role_ == Role::kAuth) worker_.tell_login_known();
+    if (role_ == Role::kDedicated) worker_.on_dedicated_refused(*this);
+    return;
+  }
+  state_ = State::kReady;
+  // What has waited for the connection has not waited for Redis.
+  for (size_t i = 0; i < entries_.size(); ++i) entries_[i].start_us = worker_.now_us();
+  if (down_since_ms_ != 0)
+    log_info("upstream_back", {{"after_ms", worker_.now_ms() - down_since_ms_}});
+  down_since_ms_ = 0;
+  failing_fast_ = false;
+  backoff_.reset();
+  worker_.metrics().upstream_connects.add();
+  worker_.mark_dirty(*this);
+  worker_.on_upstream_ready(*this);
+}
+
+void Upstream::schedule_connect() {
+  // One connection of one client tells little of Redis; the shared ones, which always come back,
+  // do.
+  if (down_since_ms_ == 0) down_since_ms_ = worker_.note_redis_away(role_ != Role::kDedicated);
+  const auto delay = static_cast<uint64_t>(backoff_.next(worker_.random()).ms);
+  retry_at_ms_ = worker_.now_ms() + delay;
+  worker_.retry_in(delay);
+}
+
+void Upstream::retry_now() {
+  if (state_ != State::kIdle || role_ == Role::kDedicated || retired_) return;
+  failing_fast_ = false;
+  down_since_ms_ = 0;
+  connect();
+}
+
+void Upstream::reconnect() {
+  if (state_ != State::kReady) return;
+  close_socket();
+  state_ = State::kIdle;
+  rebuild_after_loss();
+  retry_at_ms_ = 0;
+  connect();
+}
+
+void Upstream::on_tick(uint64_t now_ms) {
+  if (state_ == State::kClosed) return;
+  if (retired_ && entries_.empty()) return begin_close();
+  if ((state_ == State::kConnecting || state_ == State::kHandshake) &&
+      now_ms >= connect_deadline_ms_) {
+    worker_.metrics().upstream_connect_failures.add();
+    lost("connect timed out");
+  }
+  if (down_since_ms_ != 0 && !failing_fast_ &&
+      now_ms - down_since_ms_ >= worker_.settings().hold.timeout_ms) {
+    failing_fast_ = true;
+    answer_all(Canned::kClusterDown);
+    if (role_ == Role::kDedicated) return worker_.on_dedicated_refused(*this);
+  }
+  if (state_ == State::kIdle && now_ms >= retry_at_ms_ &&
+      (!entries_.empty() || role_ == Role::kAuth ||
+       (role_ < Role::kDedicated && identity_->clients != 0))) {
+    connect();
+  }
+}
+
+void Upstream::begin_close() {
+  if (state_ == State::kClosed) return;
+  close_socket();
+  state_ = State::kClosed;
+  worker_.resume_all(waiting);
+  worker_.bury(*this);
+}
+
+void Upstream::close_socket() {
+  if (poll_ != nullptr) {
+    uv_close(reinterpret_cast<uv_handle_t*>(std::exchange(poll_, nullptr)),
+             [](uv_handle_t* handle) { delete reinterpret_cast<uv_poll_t*>(handle); });
+  }
+  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+  want_write_ = paused_ = false;
+  poll_events_ = 0;
+  cursor_ = ReplyCursor();
+  redis_client_id_ = 0;
+  name.clear();
+}
+
+void Upstream::pause_reading(bool paused) {
+  if (paused_ == paused || poll_ == nullptr) return;
+  paused_ = paused;
+  update_poll();
+}
+
+void Upstream::update_poll() {
+  const int events = (paused_ ? 0 : UV_READABLE) | (want_write_ ? UV_WRITABLE : 0);
+  if (poll_ == nullptr || events == poll_events_) return;
+  poll_events_ = events;
+  if (events == 0) {
+    uv_poll_stop(poll_);
+  } else {
+    uv_poll_start(poll_, events, on_poll);
+  }
+}
+
+}  // namespace azimuth

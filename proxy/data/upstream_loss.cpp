@@ -1,0 +1,116 @@
+// What becomes of the requests of a connection that is lost (I6): sent again, answered, or unknown.
+#include <algorithm>
+
+#include "proxy/control/log.h"
+#include "proxy/data/identity.h"
+#include "proxy/data/upstream.h"
+#include "proxy/data/worker.h"
+
+namespace azimuth {
+
+void Upstream::lost(std::string_view why) {
+  if (state_ == State::kClosed) return;
+  const bool was_ready = state_ == State::kReady;
+  if (was_ready || down_since_ms_ == 0) {
+    log_warning("upstream_lost", {{"reason", why}, {"outstanding", entries_.size()}});
+  }
+  close_socket();
+  state_ = State::kIdle;
+  if (role_ == Role::kDedicated && (was_ready || entries_.empty())) {
+    return worker_.on_dedicated_lost(*this);
+  }
+  if (was_ready) rebuild_after_loss();
+  if (retired_ && entries_.empty()) return begin_close();
+  worker_.on_upstream_lost(*this);
+  schedule_connect();
+}
+
+// Decides for each outstanding request what is known of it, and queues again what may be sent.
+void Upstream::rebuild_after_loss() {
+  const std::vector<Entry> outstanding = take_outstanding();
+  OutQueue unsent = std::move(out_);
+  ByteRing kept = std::move(retained_);
+  const uint64_t sent_until = sent_total_;
+  uint64_t offset = front_offset_;
+  out_ = OutQueue(OutQueue::kLongTailBytes);
+  retained_ = ByteRing();
+  queued_total_ = sent_total_ = front_offset_ = 0;
+  for (const Entry& entry : outstanding) {
+    const uint64_t start = offset;
+    offset += entry.size;
+    const bool never_left = start >= sent_until;
+    const bool half_left = !never_left && offset > sent_until;
+    std::string bytes;
+    if (entry.retained) {
+      bytes.assign(kept.front(entry.size));
+      kept.pop(entry.size);
+    }
+    if (never_left && !entry.retained) {
+      bytes = unsent.take_front(entry.size);
+    } else if (offset > sent_until) {
+      unsent.consume(offset - std::max(start, sent_until));
+    }
+    if (entry.injected) continue;
+    Entry again = entry;
+    again.retained = false;
+    if (entry.canned != Canned::kNone) {
+      entries_.push(again);
+    } else if (worker_.client(entry.client) == nullptr) {
+      continue;  // nobody waits for it any more
+    } else if (!entry.bound && (never_left || (entry.retained && entry.repeatable))) {
+      send(again, {}, bytes);
+      worker_.metrics().commands_resent.add();
+    } else {
+      again.plain = false;
+      again.canned = never_left || half_left ? Canned::kNotSent : Canned::kUncertain;
+      again.size = 0;
+      entries_.push(again);
+    }
+  }
+  deliver_canned();
+}
+
+std::vector<Entry> Upstream::take_outstanding() {
+  // A client that has part of a reply cannot be given the rest: its connection ends.
+  if (reply_started_ && !entries_.empty()) {
+    Entry& front = entries_.front();
+    if (front.kind != EntryKind::kCollect && front.kind != EntryKind::kDiscard && !front.silent) {
+      if (Client* client = worker_.client(front.client)) worker_.cut(*client, CutReason::kUpstream);
+    }
+  }
+  reply_started_ = in_push_ = false;
+  reply_bytes_ = 0;
+  cursor_ = ReplyCursor();
+  collected_.clear();
+  carry_.clear();
+  std::vector<Entry> out;
+  out.reserve(entries_.size());
+  for (size_t i = 0; i < entries_.size(); ++i) out.push_back(entries_[i]);
+  entries_.clear();
+  return out;
+}
+
+// Nothing that waits can be sent: every request answers `canned`.
+void Upstream::answer_all(Canned canned) {
+  std::vector<Entry> outstanding = take_outstanding();
+  out_ = OutQueue(OutQueue::kLongTailBytes);
+  retained_ = ByteRing();
+  queued_total_ = sent_total_ = front_offset_ = 0;
+  for (Entry& entry : outstanding) {
+    if (entry.injected) continue;
+    if (entry.canned == Canned::kNone) entry.canned = canned;
+    entry.plain = false;
+    entry.size = 0;
+    entry.retained = false;
+    entries_.push(entry);
+  }
+  deliver_canned();
+  worker_.resume_all(waiting);
+}
+
+void Upstream::fail_outstanding() {
+  rebuild_after_loss();
+  answer_all(Canned::kNotSent);
+}
+
+}  // namespace azimuth
