@@ -45,9 +45,9 @@ inline constexpr std::size_t kReceiveBlockBytes = 256 * kKiB;
 // of other clients on a shared one.
 inline constexpr std::size_t kStreamThresholdBytes = 64 * kKiB;
 
-// Replies that a client has not taken yet: above the high mark its upstream (a shared one: while this
-// client is at its front, and retired from the others) is read no further, below the low mark it
-// goes on. The client is cut at limits.client_output_bytes_max.
+// Replies that a client has not taken yet: above the high mark its upstream is read no further (a
+// shared one is, while this client is at its front, and no longer serves the others), below the low
+// mark it goes on. The client is cut at limits.client_output_bytes_max.
 inline constexpr std::size_t kClientOutputHighBytes = 1 * kMiB;
 inline constexpr std::size_t kClientOutputLowBytes = kClientOutputHighBytes / 2;
 
@@ -72,22 +72,23 @@ inline constexpr std::size_t kGatheredRequestBytesMax = 32 * kMiB;
 // A reply that azimuth must read itself (HELLO, INFO, SELECT) may be this large.
 inline constexpr std::size_t kCollectedBytesMax = 4 * kMiB;
 
-// Databases (0 to 63) whose connections clients share, each on one database for good; a client that
-// selects a higher one gets its own.
+// Databases (0 to 63) whose connections clients share, each on one database for good; a client
+// that selects a higher one gets its own.
 inline constexpr std::int32_t kSharedDatabasesMax = 64;
 
-// Identities (user, protocol, database) of a worker, used or not, up to which the connections of one
-// that nobody uses stay for a minute; beyond, they are closed at once.
+// Identities (user, protocol, database) of a worker, used or not, up to which the connections of
+// one that nobody uses stay for a minute; beyond, they are closed at once.
 inline constexpr std::size_t kIdentitiesUnusedMax = 32;
 
-// Shared connections that were replaced and still drain, per worker: beyond these, one that is stuck
-// stays in use. (One whose client does not read is replaced all the same.)
+// Shared connections that were replaced and still drain, per worker: beyond these, one that is
+// stuck stays in use. (One whose client does not read is replaced all the same.)
 inline constexpr std::size_t kRetiredConnectionsMax = 8;
 
 // Dedicated connections kept open and unused, per identity and worker.
 inline constexpr std::size_t kDedicatedIdleMax = 16;
 
-// Bodies of SCRIPT LOAD remembered, to be loaded again after a restart of Redis; the oldest go first.
+// Bodies of SCRIPT LOAD remembered, to be loaded again after a restart of Redis; the oldest go
+// first.
 inline constexpr std::size_t kRememberedScriptsBytesMax = 16 * kMiB;
 
 // Delay before an upstream connection is tried again; doubles from the least to the most.

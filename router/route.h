@@ -3,17 +3,18 @@
 // The decision, first match wins:
 //
 // clang-format off
-//   if                                           then                reason
-//   the group is vacant, an eventual read        the local member    read-local
-//   the group is vacant                          nobody: hold it     vacant
-//   it has one member                            that one            only-node
-//   in MULTI, or watching                        the primary         in-transaction
-//   not a read that any replica may serve        the primary         not-replica-safe (a read), primary-only
-//   consistency `strong`                         the primary         primary-only
-//   there is no local member                     the primary         not-ready
-//   the local member is the primary              the primary         read-local
-//   the gate lets the local member answer        the local member    read-local
-//   else                                         the primary         the check of the gate that failed
+//   if                                       then               reason
+//   the group is vacant, an eventual read    the local member   read-local
+//   the group is vacant                      nobody: hold it    vacant
+//   it has one member                        that one           only-node
+//   in MULTI, or watching                    the primary        in-transaction
+//   a read that no replica may serve         the primary        not-replica-safe
+//   not a read                               the primary        primary-only
+//   consistency `strong`                     the primary        primary-only
+//   there is no local member                 the primary        not-ready
+//   the local member is the primary          the primary        read-local
+//   the gate lets the local member answer    the local member   read-local
+//   else                                     the primary        the gate's check that failed
 // clang-format on
 //
 // The gate is DESIGN's: (1) ready, (2) no write in flight, (3) the floor is applied there; a level

@@ -1,8 +1,8 @@
 // What is true of one client: login, database, protocol, modes, floor. Plain values; the router
 // reads them, the data path moves them.
 //
-// Transitions, as Redis makes them (apply_reply, apply_select, db_after_exec). Redis's reply decides;
-// a reply that is not listed changes nothing.
+// Transitions, as Redis makes them (apply_reply, apply_select, db_after_exec). Redis's reply
+// decides; a reply that is not listed changes nothing.
 //
 //   command       reply                       in_multi  watching  else
 //   MULTI         +OK                         on        same      multi_commands = 0
@@ -21,9 +21,9 @@
 //
 // The data path of today does not wait for these replies, since requests behind MULTI must not: it
 // moves in_multi, watching and subscribed when the command is sent, keeps the client on its own
-// connection until EXEC, DISCARD or UNWATCH is answered, and takes back what DISCARD or UNWATCH was
-// refused. It moves db by SELECT's reply; after a SELECT inside MULTI the client keeps its connection,
-// and db is not followed.
+// connection until EXEC, DISCARD or UNWATCH is answered, and restores the state if DISCARD or
+// UNWATCH was refused. It moves db by SELECT's reply; after a SELECT inside MULTI the client keeps
+// its connection, and db is not followed.
 //
 // Legality of a command azimuth answers itself, in the order of Redis's processCommand, behind
 // "unknown command" and "wrong number of arguments": refuse(). What is forwarded is refused by

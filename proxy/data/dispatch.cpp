@@ -293,7 +293,9 @@ Step special(Worker& worker, Client& client, const Request& request, const Comma
 // A client whose replies pass unread (MONITOR, SYNC): its requests pass too, RESET and QUIT among
 // them, but for those that nobody may send.
 Step pass_on(Worker& worker, Client& client, const Request& request, const CommandRow* row) {
-  if (row != nullptr && row->handling == Handling::kRefused) {
+  const bool replicates = row != nullptr && row->handling == Handling::kSync;
+  const bool refused = row != nullptr && row->handling == Handling::kRefused;
+  if (refused || (replicates && !sync_allowed(worker, client))) {
     // Where our answer would stand among Redis's is not known.
     worker.metrics().count_error(ErrorKind::kRefused);
     worker.cut(client, CutReason::kProtocol);

@@ -68,6 +68,7 @@ Step forward_plain(Worker& worker, Client& client, const Request& request, const
     return Step::kWait;
   }
   if (upstream == nullptr || (client.inflight == 0 && !client.pinned())) {
+    if (upstream != nullptr) worker.detach_dedicated(client);  // nothing keeps it any more
     upstream = pick(worker, client, row, request.more);
     if (upstream == nullptr) {
       client.wait = Wait::kDrain;
@@ -179,7 +180,7 @@ namespace {
 
 // Nothing but its reply comes of it, or of what azimuth would make of it much less than of its
 // size.
-bool may_stream(const Client& client, const CommandRow* row) {
+bool may_stream(const CommandRow* row) {
   if (row == nullptr) return true;
   switch (row->handling) {
     case Handling::kForward:
@@ -189,7 +190,7 @@ bool may_stream(const Client& client, const CommandRow* row) {
     case Handling::kScriptLoad:
       return true;
     default:
-      return client.session.in_multi && row->handling != Handling::kExec;
+      return false;
   }
 }
 
@@ -199,8 +200,10 @@ StreamDecision stream_decision(Worker& worker, Client& client, const RequestFram
   if (beginning.stored == 0) return StreamDecision::kGather;  // not even its name is there
   const CommandRow* row =
       resolve({beginning.args.data(), beginning.stored}, worker.extra_commands());
-  if (client.opaque) return StreamDecision::kStream;
-  if (!client.session.authenticated || !may_stream(client, row)) return StreamDecision::kGather;
+  if (client.opaque) {
+    return may_stream(row) ? StreamDecision::kStream : StreamDecision::kGather;
+  }
+  if (!client.session.authenticated || !may_stream(row)) return StreamDecision::kGather;
   if (!own_connection(worker, client)) return StreamDecision::kWait;
   Entry entry = entry_for(client, row);
   entry.repeatable = false;

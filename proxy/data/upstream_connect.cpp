@@ -59,6 +59,7 @@ void Upstream::start_handshake() {
 void Upstream::finish_handshake(std::string_view reply) {
   const bool refused = !reply.empty() && reply.front() == '-';
   const bool needs_login = refused && reply.starts_with("-NOAUTH");
+  const bool busy = reply.starts_with("-BUSY");  // a script runs: that is the answer, for now
   if (role_ == Role::kAuth && (!refused || needs_login)) {
     worker_.set_default_user_open(!refused);
   }
@@ -68,14 +69,14 @@ void Upstream::finish_handshake(std::string_view reply) {
     const std::string_view text = reply.substr(1, reply.find('\r') - 1);
     // Redis has an opinion on who asks; anything else (too many clients) may pass with time.
     if (!needs_login && !reply.starts_with("-WRONGPASS") && !reply.starts_with("-DENIED") &&
-        !reply.starts_with("-NOPERM") && !reply.starts_with("-ERR DB index")) {
+        !reply.starts_with("-NOPERM") && !reply.starts_with("-ERR DB index") && !busy) {
       return lost(text);
     }
     log_event(needs_login ? LogLevel::kDebug : LogLevel::kWarn, "upstream_refused",
               {{"reason", text}});
     close_socket();
     state_ = State::kIdle;
-    retry_at_ms_ = worker_.now_ms() + kReconnectDelayMostMs;
+    retry_at_ms_ = worker_.now_ms() + (busy ? kReconnectDelayLeastMs : kReconnectDelayMostMs);
     answer_all(Canned::kHandshake);
     // (NOPERM is about SELECT: the user may stay, on a connection that was on that database
     // before.)

@@ -178,11 +178,19 @@ void Worker::on_tick() {
       identity.unused_since_ms = now;
     } else if (now - identity.unused_since_ms > kIdentityUnusedMsMax ||
                identities_.size() > kIdentitiesUnusedMax) {
+      // A client of another identity may wait for a SELECT there, or still hold a connection of it.
+      const auto in_use = [&](const auto& each) {
+        const Upstream& upstream = *each.first;
+        return upstream.identity() == &identity &&
+               (upstream.outstanding() != 0 || client(upstream.owner) != nullptr);
+      };
+      if (std::any_of(upstreams_.begin(), upstreams_.end(), in_use)) {
+        ++i;
+        continue;
+      }
       close_identity(identity);
-      const bool lent = std::any_of(upstreams_.begin(), upstreams_.end(), [&](const auto& each) {
-        return each.first->identity() == &identity;
-      });
-      if (lent) {  // a client that has another identity by now still holds one
+      const auto left = [&](const auto& each) { return each.first->identity() == &identity; };
+      if (std::any_of(upstreams_.begin(), upstreams_.end(), left)) {  // one that retires
         ++i;
         continue;
       }
