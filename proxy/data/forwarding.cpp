@@ -159,7 +159,9 @@ void wear_name(Worker& worker, Client& client) {
   Entry entry;
   entry.kind = EntryKind::kDiscard;
   entry.injected = true;
-  const std::vector<std::string_view> command = {"CLIENT", "SETNAME", own->name};
+  // Not by CLIENT SETNAME, which an ACL may forbid.
+  const std::vector<std::string_view> command = {"HELLO", own->protocol == 3 ? "3" : "2", "SETNAME",
+                                                 own->name};
   own->send(entry, {}, encode_request(command));
   worker.mark_dirty(*own);
 }
