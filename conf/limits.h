@@ -51,6 +51,10 @@ inline constexpr std::size_t kStreamThresholdBytes = 64 * kKiB;
 inline constexpr std::size_t kClientOutputHighBytes = 1 * kMiB;
 inline constexpr std::size_t kClientOutputLowBytes = kClientOutputHighBytes / 2;
 
+// What all clients of a worker may leave unread before that happens to one at the front of a shared
+// connection: so much is taken off Redis's hands, and nobody else notices.
+inline constexpr std::size_t kAbsorbedBytesMax = 64 * kMiB;
+
 // Requests that Redis has not taken yet: above the high mark the clients that feed this upstream
 // connection are read no further.
 inline constexpr std::size_t kUpstreamQueueHighBytes = 4 * kMiB;
@@ -79,13 +83,33 @@ inline constexpr std::int32_t kSharedDatabasesMax = 64;
 // Identities (user, protocol, database) of a worker, used or not, up to which the connections of
 // one that nobody uses stay for a minute; beyond, they are closed at once.
 inline constexpr std::size_t kIdentitiesUnusedMax = 32;
+inline constexpr std::uint32_t kIdentityUnusedMsMax = 60'000;
+
+// How old azimuth's knowledge may be of whether Redis's default user needs a password.
+inline constexpr std::uint32_t kLoginCheckMs = 1'000;
 
 // Shared connections that were replaced and still drain, per worker: beyond these, one that is
 // stuck stays in use. (One whose client does not read is replaced all the same.)
 inline constexpr std::size_t kRetiredConnectionsMax = 8;
 
-// Dedicated connections kept open and unused, per identity and worker.
+// A shared connection at whose front a request has waited for longer is stuck, and is replaced.
+inline constexpr std::uint32_t kStuckMsMax = 1'000;
+
+// How long a client that does not read may hold up others whose requests cannot be moved.
+inline constexpr std::uint32_t kHeldUpMsMax = 2'000;
+
+// Dedicated connections kept open and unused, per identity and worker; and for how long all but one
+// of them, since the next burst of blocking commands or transactions is soon or not at all.
 inline constexpr std::size_t kDedicatedIdleMax = 16;
+inline constexpr std::uint32_t kDedicatedIdleMsMax = 30'000;
+
+// A planned hand-over: how long requests that have been sent may take to be answered, before they
+// are broken off; and how long a node that was asked to hold waits for the new primary.
+inline constexpr std::uint32_t kStragglersMsMax = 25;
+inline constexpr std::uint32_t kHandOverMsMax = 3'000;
+
+// Names of channels and patterns that a client subscribes to, remembered for the next primary.
+inline constexpr std::size_t kSubscriptionsKeptBytesMax = 1 * kMiB;
 
 // Bodies of SCRIPT LOAD remembered, to be loaded again after a restart of Redis; the oldest go
 // first.
@@ -94,6 +118,51 @@ inline constexpr std::size_t kRememberedScriptsBytesMax = 16 * kMiB;
 // Delay before an upstream connection is tried again; doubles from the least to the most.
 inline constexpr std::uint32_t kReconnectDelayLeastMs = 20;
 inline constexpr std::uint32_t kReconnectDelayMostMs = 1000;
+
+// --- The local Redis, driven by its azimuth ------------------------------------------------------
+
+// A reply to the control connection: INFO and ROLE are far below.
+inline constexpr std::size_t kControlReplyBytesMax = 4 * kMiB;
+// A line of a replication handshake.
+inline constexpr std::size_t kSyncLineBytesMax = 1 * kKiB;
+
+// --- Links between nodes (proxy/peer) ------------------------------------------------------------
+
+// One frame's payload; a frame other than DATA carries a few names and numbers.
+inline constexpr std::size_t kLinkFrameBytesMax = 64 * kKiB;
+inline constexpr std::size_t kLinkControlFrameBytesMax = 1 * kKiB;
+
+// What may be on its way on one stream, unread by the other side: part of the protocol, since both
+// sides begin with it.
+inline constexpr std::size_t kStreamWindowBytes = 256 * kKiB;
+inline constexpr std::size_t kTunnelWindowBytes = 1 * kMiB;
+
+// What one stream puts on its link in a turn, so that a bulk transfer does not stand in front of a
+// command; what all put there before the link is written; and what the kernel holds unsent of it.
+inline constexpr std::size_t kStreamTurnBytes = 64 * kKiB;
+inline constexpr std::size_t kLinkOutBytesMax = 256 * kKiB;
+inline constexpr std::size_t kLinkUnsentBytesMax = 128 * kKiB;
+
+// Answers that a peer provokes and does not take: beyond, it is read no further.
+inline constexpr std::size_t kLinkAnswerBytesMax = 1 * kMiB;
+
+// Accepted links that have not shown that they know the key, those in all, streams of one link, and
+// relays to the local Redis: each a worker's. A tunnel port's connections: Redis needs one.
+inline constexpr std::size_t kLinkHandshakesMax = 128;
+inline constexpr std::size_t kLinksMax = 16'384;
+inline constexpr std::size_t kStreamsPerLinkMax = 16'384;
+inline constexpr std::size_t kRelaysMax = 8192;
+inline constexpr std::size_t kTunnelConnectionsMax = 4;
+
+// A link is made within this, counted from connect(), or its streams end; an accepted one may take
+// longer, since the maker gives up first.
+inline constexpr std::uint32_t kLinkMakeMsMax = 1000;
+inline constexpr std::uint32_t kLinkAcceptMsMax = 2000;
+inline constexpr std::uint32_t kLinkRetryMsLeast = 10;
+inline constexpr std::uint32_t kLinkRetryMsMost = 100;
+inline constexpr std::uint32_t kLinkPingMs = 500;
+inline constexpr std::uint32_t kLinkSilentMsMax = 2000;
+inline constexpr std::uint32_t kLinkIdleMsMax = 60'000;
 
 // --- What an operator may configure: the ends of the ranges in conf/settings_table.cpp ----------
 
@@ -118,6 +187,17 @@ inline constexpr std::size_t kHostBytesMax = 253;
 inline constexpr std::size_t kUnixPathBytesMax = 107;
 inline constexpr std::size_t kSettingTextBytesMax = 4 * kKiB;
 
+// --- The group ---------------------------------------------------------------------------------
+
+// The file of what a node must not forget: one that is larger was not written by azimuth.
+inline constexpr std::size_t kGroupStateFileBytesMax = 64 * kKiB;
+
+// Nodes whose last address is remembered apart from gossip, to answer them.
+inline constexpr std::size_t kCorrespondentsMax = 1024;
+
+// Operators that wait for a switchover or an election at one time.
+inline constexpr std::size_t kWishesMax = 64;
+
 // --- The admin listener, the slow log and the log ----------------------------------------------
 
 inline constexpr std::size_t kAdminRequestBytesMax = 8 * kKiB;
@@ -129,9 +209,56 @@ inline constexpr std::uint32_t kSlowlogEntriesMax = 16384;
 inline constexpr std::size_t kSlowlogArgsMax = 32;
 inline constexpr std::size_t kSlowlogArgBytesMax = 128;
 
+// Slow requests that a worker records in a tick: when all are slow, a share tells as much.
+inline constexpr std::uint32_t kSlowlogEntriesPerTickMax = 32;
+
 // What one hostile client may make the log say.
 inline constexpr std::size_t kLogValueBytesMax = 256;
 inline constexpr std::uint32_t kLogLinesPerEventAndSecondMax = 10;
+
+// --- Gossip and the sealed datagrams under it --------------------------------------------------
+
+// A datagram is never fragmented on an ordinary path: 1,500 bytes less IPv6 and UDP, with a margin
+// for tunnels of the network's own. A gossip packet or a leadership message leaves room for the seal
+// and the envelope.
+inline constexpr std::size_t kDatagramBytesMax = 1400;
+inline constexpr std::size_t kDatagramSealBytes = 1 + 16 + 8 + 16;  // version, session, counter, tag
+inline constexpr std::size_t kGossipPacketBytesMax = 1200;
+
+// One record in a packet, and the address and replid in it (names are kNameBytesMax).
+inline constexpr std::size_t kGossipAddressBytesMax = 128;
+inline constexpr std::size_t kGossipReplidBytesMax = 40;
+inline constexpr std::size_t kGossipRecordBytesMax = 4 * kNameBytesMax + kGossipAddressBytesMax +
+                                                     kGossipReplidBytesMax + 80;
+
+// Nodes remembered, dead ones included; seeds; probes under way, of one's own and for others.
+inline constexpr std::size_t kGossipNodesMax = 8192;
+inline constexpr std::size_t kGossipSeedsMax = 256;
+inline constexpr std::size_t kGossipProbesMax = 32;
+inline constexpr std::size_t kGossipRelaysMax = 256;
+// Accusers of one suspect that are told on: with these, suspicion is at its shortest.
+inline constexpr std::size_t kGossipAccusersMax = 4;
+
+// Sender sessions whose key and replay window are kept; sessions that one may begin a second.
+inline constexpr std::size_t kDatagramSessionsMax = kGossipNodesMax;
+inline constexpr std::uint32_t kDatagramNewSessionsPerSecond = 1000;
+inline constexpr std::size_t kReplayWindow = 1024;
+
+// --- Who leads: group messages and the state file ----------------------------------------------
+
+inline constexpr std::size_t kGroupMessageBytesMax = 1200;
+// Voters of a group: with nine, four may fail; more only make elections slower.
+inline constexpr std::size_t kVotersMax = 9;
+// Epochs whose lineage is remembered. A Redis that has been away for longer copies anew.
+inline constexpr std::size_t kForksMax = 8;
+inline constexpr std::size_t kReplidBytesMax = 40;
+// What people are told: why there is no leader, why a wish was not granted.
+inline constexpr std::size_t kReasonBytesMax = 400;
+// A replica that lacks more than this of what the last primary is known to have had is not elected
+// by itself.
+inline constexpr std::uint64_t kElectionLagBytesMax = 8 * kMiB;
+// A planned hand-over waits for this much at most to be copied while writes are held.
+inline constexpr std::uint64_t kHandOverLagBytesMax = 1 * kMiB;
 
 // --- What holds between them -------------------------------------------------------------------
 
@@ -150,7 +277,18 @@ static_assert(kReceiveBlockBytes <= kClientOutputLowBytes,
               "one turn's reading does not leap from the low mark over the high one");
 static_assert(kStreamThresholdBytes <= kUpstreamQueueLowBytes);
 static_assert(kReconnectDelayLeastMs < kReconnectDelayMostMs);
+static_assert(kStreamTurnBytes <= kLinkOutBytesMax && kLinkOutBytesMax <= kLinkAnswerBytesMax);
+static_assert(kStreamWindowBytes <= kTunnelWindowBytes, "a window update names at most a tunnel's");
+static_assert(kLinkPingMs * 2 < kLinkSilentMsMax);
 static_assert(kSlowlogArgsMax * kSlowlogArgBytesMax * kSlowlogEntriesMax <= 64 * kMiB,
               "a full slow log stays small beside the clients' own buffers");
+static_assert(2 * kGossipRecordBytesMax + kNameBytesMax + 64 <= kGossipPacketBytesMax,
+              "a packet has room for its sender, its head and one more record");
+static_assert(kGossipPacketBytesMax + kDatagramSealBytes + kNameBytesMax + 2 <= kDatagramBytesMax);
+
+static_assert(kVotersMax * (kNameBytesMax + 1) + kForksMax * (kReplidBytesMax + 1 + 2 * 10) + 100 <=
+                  kGroupMessageBytesMax,
+              "a Renew carries the voters and the forks at once");
+static_assert(kReasonBytesMax + 100 <= kGroupMessageBytesMax);
 
 }  // namespace azimuth

@@ -52,6 +52,7 @@ struct ListenSettings {
 struct PeerSettings {
   Endpoint address;
   Endpoint advertise;  // `address` where not set
+  bool plaintext = false;
 
   friend bool operator==(const PeerSettings&, const PeerSettings&) = default;
 };
@@ -75,9 +76,9 @@ struct ClusterSettings {
   std::string key_file;
   Partition partition = Partition::kPause;
   std::optional<bool> voter;  // see votes()
-  std::uint32_t lease_ms = 2000;
-  std::uint32_t probe_interval_ms = 500;
-  std::uint32_t suspicion_ms = 2000;
+  std::uint32_t lease_ms = 1000;
+  std::uint32_t probe_interval_ms = 200;
+  std::uint32_t suspicion_ms = 600;
 
   friend bool operator==(const ClusterSettings&, const ClusterSettings&) = default;
 };

@@ -177,6 +177,13 @@ std::optional<DocumentError> assign(const SettingRow& row, const Field& field,
     if (message.empty()) *out = static_cast<std::remove_pointer_t<decltype(out)>>(value.integer);
     return at(value, std::move(message));
   };
+  const auto flag = [&](auto* out) -> std::optional<DocumentError> {
+    if (value.kind != TomlValue::Kind::kBoolean) {
+      return at(value, wrong_type(row, "true or false", value));
+    }
+    *out = value.boolean;
+    return std::nullopt;
+  };
   return std::visit(
       Overloaded{
           [](std::monostate) -> std::optional<DocumentError> { AZIMUTH_CHECK(false); },
@@ -189,13 +196,8 @@ std::optional<DocumentError> assign(const SettingRow& row, const Field& field,
           },
           [&](std::uint32_t* out) { return number(out); },
           [&](std::uint64_t* out) { return number(out); },
-          [&](std::optional<bool>* out) {
-            if (value.kind != TomlValue::Kind::kBoolean) {
-              return at(value, wrong_type(row, "true or false", value));
-            }
-            *out = value.boolean;
-            return std::optional<DocumentError>();
-          },
+          [&](bool* out) { return flag(out); },
+          [&](std::optional<bool>* out) { return flag(out); },
           [&](Endpoint* out) {
             Result<Endpoint> endpoint = read_endpoint(row, row.key, value);
             if (!endpoint) return at(value, endpoint.error().message);

@@ -1,5 +1,6 @@
 #include "conf/settings_check.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "conf/quoted.h"
@@ -133,13 +134,29 @@ class Checker {
       say("cluster", "seeds",
           "[cluster] lacks its seeds: write seeds = [\"10.0.1.5:7380\"] with some of its nodes");
     }
-    if (cluster.probe_interval_ms >= cluster.lease_ms) {
-      say(later(origins_.of("cluster", 0, "probe_interval_ms"),
-                origins_.of("cluster", 0, "lease_ms")),
-          "probe_interval_ms = " + std::to_string(cluster.probe_interval_ms) +
-              " is not below lease_ms = " + std::to_string(cluster.lease_ms) +
-              ": write a shorter interval or a longer lease");
+    // It would elect itself before it has heard anybody.
+    const auto is_other = [&](const Endpoint& seed) {
+      return settings_.peer && seed != settings_.peer->advertise && seed != settings_.peer->address;
+    };
+    if (alone && known && std::any_of(cluster.seeds.begin(), cluster.seeds.end(), is_other)) {
+      say("cluster", "bootstrap_expect",
+          "bootstrap_expect = 1 makes this node a cluster of its own, and seeds names others: "
+          "write "
+          "how many members the cluster began with, or no seeds");
     }
+    check_below("probe_interval_ms", cluster.probe_interval_ms, "lease_ms", cluster.lease_ms,
+                "write a shorter interval or a longer lease");
+    // A suspect is asked again at least once before it counts as dead.
+    check_below("probe_interval_ms", cluster.probe_interval_ms, "suspicion_ms",
+                cluster.suspicion_ms, "write a shorter interval or a longer suspicion");
+  }
+
+  void check_below(std::string_view less, std::uint32_t value, std::string_view more,
+                   std::uint32_t bound, std::string_view advice) {
+    if (value < bound) return;
+    say(later(origins_.of("cluster", 0, less), origins_.of("cluster", 0, more)),
+        std::string(less) + " = " + std::to_string(value) + " is not below " + std::string(more) +
+            " = " + std::to_string(bound) + ": " + std::string(advice));
   }
 
   void check_limits() {

@@ -26,6 +26,7 @@ unsigned char* as_byte(Enum& value) {
 Field ref(std::string& field) { return &field; }
 Field ref(std::uint32_t& field) { return &field; }
 Field ref(std::uint64_t& field) { return &field; }
+Field ref(bool& field) { return &field; }
 Field ref(std::optional<bool>& field) { return &field; }
 Field ref(Endpoint& field) { return &field; }
 Field ref(std::vector<Endpoint>& field) { return &field; }
@@ -221,6 +222,13 @@ constexpr SettingRow kRows[] = {
      .sample = "\"10.0.1.5:7380\"",
      .endpoint = EndpointRule::kReached,
      .needs_restart = true},
+    {.section = "peer",
+     .key = "plaintext",
+     .field = field<&Settings::peer, &PeerSettings::plaintext>,
+     .doc =
+         "Whether commands and replication pass between the nodes in plain text. Unset, they are "
+         "encrypted. Gossip and elections always are. The same on every node.",
+     .needs_restart = true},
 
     // [admin]
     {.section = "admin",
@@ -285,22 +293,25 @@ constexpr SettingRow kRows[] = {
     {.section = "cluster",
      .key = "lease_ms",
      .field = field<&Settings::cluster, &ClusterSettings::lease_ms>,
-     .doc = "How long the primary may take writes after a majority of voters last agreed. Shorter: "
-            "a dead primary is replaced sooner. Longer: a stumbling network matters less.",
+     .doc = "How long the primary may take writes after a majority of voters last agreed; it asks "
+            "five times in each. Shorter: a dead primary is replaced sooner. Longer: a stumbling "
+            "network matters less. The same on every node.",
      .least = 100,
      .most = 60'000,
      .needs_restart = true},
     {.section = "cluster",
      .key = "probe_interval_ms",
      .field = field<&Settings::cluster, &ClusterSettings::probe_interval_ms>,
-     .doc = "How often the node asks some other node whether it is alive.",
+     .doc = "How often the node asks some other node whether it is alive. Short of both lease_ms "
+            "and suspicion_ms.",
      .least = 10,
      .most = 60'000,
      .needs_restart = true},
     {.section = "cluster",
      .key = "suspicion_ms",
      .field = field<&Settings::cluster, &ClusterSettings::suspicion_ms>,
-     .doc = "How long a silent node may deny its death before it counts as dead.",
+     .doc = "How long a silent node may deny its death before it counts as dead, at the least: the "
+            "fewer confirm it, the longer.",
      .least = 10,
      .most = 600'000,
      .needs_restart = true},

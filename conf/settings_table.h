@@ -27,7 +27,7 @@ struct ChoiceField {
 };
 
 // A field of some Settings; monostate where its section is not there.
-using Field = std::variant<std::monostate, std::string*, std::uint32_t*, std::uint64_t*,
+using Field = std::variant<std::monostate, std::string*, std::uint32_t*, std::uint64_t*, bool*,
                            std::optional<bool>*, Endpoint*, std::vector<Endpoint>*, ChoiceField>;
 
 // What a text may hold.

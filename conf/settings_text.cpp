@@ -130,6 +130,7 @@ std::string value_text(const SettingRow& row, const Field& field) {
           [](const std::string* text) { return quoted(*text); },
           [&](const std::uint32_t* number) { return number_text(*number, row.octal); },
           [&](const std::uint64_t* number) { return number_text(*number, row.octal); },
+          [](const bool* flag) { return std::string(*flag ? "true" : "false"); },
           [](const std::optional<bool>* flag) {
             return std::string(!flag->has_value() ? "" : **flag ? "true" : "false");
           },

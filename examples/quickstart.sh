@@ -10,6 +10,8 @@ usage: examples/quickstart.sh [--check | --stay] [options of `azimuth dev`]
 Installs what is missing (as root or with sudo), builds build/release/azimuth and starts `azimuth dev`.
 In a terminal it stays until Ctrl-C. Without one, or with --check, it sends a first SET and GET through
 the endpoint, shows the answers and stops. --stay stays in any case.
+
+With --zones 3 it is a cluster of three zones on this machine, and says how to watch a failover.
 TEXT
 }
 
@@ -50,7 +52,7 @@ port_is_free() { ! (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 if [ "$mode" = stay ]; then
   port_is_free "$base_port" ||
     azimuth_die "something listens on port $base_port already; choose another: examples/quickstart.sh --base-port 6390"
-  azimuth_say "starting azimuth dev on port $base_port; Ctrl-C stops it and its redis-server"
+  azimuth_say "starting azimuth dev on port $base_port; Ctrl-C stops it and its redis-servers"
   azimuth_say "from another terminal: redis-cli -p $base_port set greeting hello"
   exec "$azimuth" dev "${options[@]}"
 fi
@@ -99,4 +101,5 @@ status=0
 stop || status=$?
 [ $status -eq 0 ] || azimuth_die "azimuth dev ended with exit code $status"
 azimuth_say "it works; everything has been stopped again. To keep it running:"
-azimuth_say "  examples/quickstart.sh --stay    (or: build/release/azimuth dev)"
+azimuth_say "  examples/quickstart.sh --stay              (or: build/release/azimuth dev)"
+azimuth_say "  examples/quickstart.sh --stay --zones 3    a cluster: kill the primary and watch"

@@ -15,7 +15,7 @@ constexpr std::array<std::string_view, 10> kEventNames = {
     "redis_refused", "redis_accepted"};
 
 // An error's text goes into logs and /status; the rest of a long one helps nobody.
-constexpr size_t kReasonBytesMax = 200;
+constexpr size_t kProbeReasonBytesMax = 200;
 
 }  // namespace
 
@@ -60,19 +60,19 @@ void RedisProbe::on_disconnected(Instant now, std::string_view reason, uint64_t 
   disconnect(now, reason, random);
 }
 
-void RedisProbe::on_reply(Instant now, const ProbeReply& reply, uint64_t random) {
+void RedisProbe::on_reply(Instant now, const RedisReply& reply, uint64_t random) {
   if (phase_ == Phase::kWaitToConnect || phase_ == Phase::kConnecting) return;
   const bool asked = phase_ == Phase::kAsking && answers_ < kProbeCommands.size();
   bool understood = asked;
-  if (asked && reply.kind == ProbeReply::Kind::kError) {
+  if (asked && reply.kind == RedisReply::Kind::kError) {
     round_refusal_ = refusal_of(reply.text);
-    round_error_ = reply.text.substr(0, kReasonBytesMax);
+    round_error_ = reply.text.substr(0, kProbeReasonBytesMax);
   } else if (asked) {
     const bool is_role = kProbeCommands[answers_][0] == "ROLE";
     if (is_role) {
-      understood = reply.kind == ProbeReply::Kind::kList && apply_role(state_, reply.elements);
+      understood = reply.kind == RedisReply::Kind::kList && apply_role(state_, reply.elements);
     } else {
-      understood = reply.kind == ProbeReply::Kind::kText;
+      understood = reply.kind == RedisReply::Kind::kText;
       if (understood) apply_info(state_, reply.text);
     }
   }
@@ -112,7 +112,7 @@ void RedisProbe::disconnect(Instant now, std::string_view reason, uint64_t rando
   outbox_.connect = false;  // what was not carried out yet is out of date
   outbox_.ask = false;
   wakeup_ = now + backoff_.next(random);
-  set_status(now, RedisStatus::kDown, std::string(reason.substr(0, kReasonBytesMax)));
+  set_status(now, RedisStatus::kDown, std::string(reason.substr(0, kProbeReasonBytesMax)));
 }
 
 void RedisProbe::set_status(Instant now, RedisStatus status, std::string reason) {

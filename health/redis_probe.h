@@ -68,7 +68,7 @@ inline constexpr std::array<std::array<std::string_view, 2>, 4> kProbeCommands =
 }};
 
 // One reply, as the owner's reader has it.
-struct ProbeReply {
+struct RedisReply {
   enum class Kind : uint8_t { kText, kList, kError, kOther };
   Kind kind = Kind::kOther;
   std::string_view text;                       // kText and kError
@@ -93,7 +93,7 @@ class RedisProbe {
   void on_disconnected(Instant now, std::string_view reason, uint64_t random);
   // The next reply on the connection. One that answers no question is a fault of the peer: the
   // connection is closed.
-  void on_reply(Instant now, const ProbeReply& reply, uint64_t random);
+  void on_reply(Instant now, const RedisReply& reply, uint64_t random);
 
   // When on_tick has something to do. A new probe's is in the past: it wants to connect.
   Instant next_wakeup() const { return wakeup_; }

@@ -31,7 +31,7 @@ struct SettingsArguments {
   std::string config_file;
   std::vector<std::string> overrides;
   std::string listen, redis;
-  std::optional<unsigned> workers;
+  std::string workers;
 };
 
 // Nothing: the errors are on standard error.
@@ -43,8 +43,8 @@ std::optional<RunOptions> load(const SettingsArguments& arguments) {
     options.overrides.push_back("listen.0.address=" + arguments.listen);
   }
   if (!arguments.redis.empty()) options.overrides.push_back("redis.address=" + arguments.redis);
-  if (arguments.workers) {
-    options.overrides.push_back("node.workers=" + std::to_string(*arguments.workers));
+  if (!arguments.workers.empty()) {
+    options.overrides.push_back("node.workers=" + arguments.workers);
   }
   options.overrides.insert(options.overrides.end(), arguments.overrides.begin(),
                            arguments.overrides.end());
@@ -118,64 +118,101 @@ void add_settings_options(CLI::App& command, SettingsArguments& arguments, bool 
       ->allow_extra_args(false);
 }
 
-int parse_and_run(int argc, char** argv) {
-  CLI::App app("A RESP proxy that gives stock Redis what it lacks across availability zones.",
-               "azimuth");
-  app.set_version_flag("--version", std::string("azimuth ") + AZIMUTH_VERSION);
-  app.require_subcommand(1);
-  app.footer("azimuth COMMAND --help says more.");
+// What was written, and the commands that may have been written. CLI11 keeps pointers to all of it.
+struct CommandLine {
+  CLI::App app{"A RESP proxy that gives stock Redis what it lacks across availability zones.",
+               "azimuth"};
   SettingsArguments settings;
-
-  CLI::App& run_command = *app.add_subcommand("run", "Serve clients, until SIGTERM");
   bool print_defaults = false;
-  add_settings_options(run_command, settings, false);
-  run_command
-      .add_option("--listen", settings.listen, "Where clients connect; stands for listen.0.address")
-      ->type_name("ADDR:PORT|unix:PATH");
-  run_command.add_option("--redis", settings.redis, "The redis-server; stands for redis.address")
-      ->type_name("ADDR:PORT|unix:PATH");
-  run_command.add_option("--workers", settings.workers, "Worker threads; stands for node.workers")
-      ->type_name("N");
-  run_command.add_flag("--print-defaults", print_defaults,
-                       "Print every setting with its meaning and default, and exit");
-
-  CLI::App& check_command = *app.add_subcommand("check", "Check a settings file: all its errors");
-  add_settings_options(check_command, settings, true);
-
-  CLI::App& dev_command =
-      *app.add_subcommand("dev", "Start a redis-server of its own and an azimuth before it");
   DevOptions dev;
-  dev_command.add_option("--zones", dev.zones, "How many zones")
+  std::string address = "127.0.0.1:9380";
+  bool as_json = false;
+  std::string successor, forced;
+  CLI::App* run_command = app.add_subcommand("run", "Serve clients, until SIGTERM");
+  CLI::App* check_command = app.add_subcommand("check", "Check a settings file: all its errors");
+  CLI::App* dev_command =
+      app.add_subcommand("dev", "Start redis-servers of its own and an azimuth before each");
+  CLI::App* status_command = app.add_subcommand("status", "Ask a running node how it is");
+  CLI::App* switchover_command = app.add_subcommand(
+      "switchover", "Hand the writes over to another member, without loss and without an error");
+  CLI::App* elect_command = app.add_subcommand(
+      "elect", "Make a member the primary though it may lack acknowledged writes");
+  CLI::App* keygen_command =
+      app.add_subcommand("keygen", "Print a new cluster key (write it to a file of mode 0600)");
+};
+
+void add_node_options(CommandLine& line) {
+  CLI::App& run_command = *line.run_command;
+  add_settings_options(run_command, line.settings, false);
+  run_command
+      .add_option("--listen", line.settings.listen,
+                  "Where clients connect; stands for listen.0.address")
+      ->type_name("ADDR:PORT|unix:PATH");
+  run_command
+      .add_option("--redis", line.settings.redis, "The redis-server; stands for redis.address")
+      ->type_name("ADDR:PORT|unix:PATH");
+  run_command
+      .add_option("--workers", line.settings.workers, "Worker threads; stands for node.workers")
+      ->type_name("N");
+  run_command.add_flag("--print-defaults", line.print_defaults,
+                       "Print every setting with its meaning and default, and exit");
+  add_settings_options(*line.check_command, line.settings, true);
+}
+
+void add_dev_options(CommandLine& line) {
+  CLI::App& dev_command = *line.dev_command;
+  dev_command.add_option("--zones", line.dev.zones, "How many zones; more than one are a cluster")
       ->type_name("N")
+      ->check(CLI::Range(1U, kDevZonesMax))
       ->capture_default_str();
-  dev_command.add_option("--base-port", dev.base_port, "Where clients connect: this port, and up")
+  dev_command
+      .add_option("--base-port", line.dev.base_port, "Where clients connect: this port, and up")
       ->type_name("PORT")
       ->check(CLI::Range(1, 65535))
       ->capture_default_str();
-  dev_command.add_option("--dir", dev.directory, "Keep the data there; without it, in memory only")
+  dev_command
+      .add_option("--dir", line.dev.directory, "Keep the data there; without it, in memory only")
       ->type_name("DIR");
+}
 
-  CLI::App& status_command = *app.add_subcommand("status", "Ask a running node how it is");
-  std::string address = "127.0.0.1:9380";
-  bool as_json = false;
-  status_command.add_option("--addr", address, "The node's admin address")
-      ->type_name("ADDR:PORT|unix:PATH")
-      ->capture_default_str();
-  status_command.add_flag("--json", as_json, "The document itself, as GET /status gives it");
+void add_asking_options(CommandLine& line) {
+  for (CLI::App* command : {line.status_command, line.switchover_command, line.elect_command}) {
+    command->add_option("--addr", line.address, "The node's admin address")
+        ->type_name("ADDR:PORT|unix:PATH")
+        ->capture_default_str();
+  }
+  line.status_command->add_flag("--json", line.as_json,
+                                "The document itself, as GET /status gives it");
+  line.switchover_command
+      ->add_option("--to", line.successor, "Which member; without it, the fittest")
+      ->type_name("NODE");
+  line.elect_command->add_option("--force", line.forced, "Which member")
+      ->type_name("NODE")
+      ->required();
+}
 
-  CLI::App& keygen_command =
-      *app.add_subcommand("keygen", "Print a new cluster key (write it to a file of mode 0600)");
-
+int parse_and_run(int argc, char** argv) {
+  CommandLine line;
+  CLI::App& app = line.app;
+  app.set_version_flag("--version", std::string("azimuth ") + AZIMUTH_VERSION);
+  app.require_subcommand(0, 1);  // at least one, too: but an unknown one is told by its name
+  app.footer("azimuth COMMAND --help says more.");
+  add_node_options(line);
+  add_dev_options(line);
+  add_asking_options(line);
   try {
     app.parse(argc, argv);
+    if (app.get_subcommands().empty()) throw CLI::RequiredError("A subcommand");
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUser;  // --help and --version are "errors" of code 0
   }
-  if (run_command.parsed()) return run(settings, print_defaults);
-  if (check_command.parsed()) return check(settings);
-  if (dev_command.parsed()) return run_dev(dev);
-  if (status_command.parsed()) return run_status(address, as_json);
-  if (keygen_command.parsed()) return keygen();
+  if (line.run_command->parsed()) return run(line.settings, line.print_defaults);
+  if (line.check_command->parsed()) return check(line.settings);
+  if (line.dev_command->parsed()) return run_dev(line.dev);
+  if (line.status_command->parsed()) return run_status(line.address, line.as_json);
+  if (line.switchover_command->parsed()) return run_switchover(line.address, line.successor);
+  if (line.elect_command->parsed()) return run_elect_force(line.address, line.forced);
+  if (line.keygen_command->parsed()) return keygen();
   return kExitUser;
 }
 

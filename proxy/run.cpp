@@ -7,14 +7,16 @@
 #include <csignal>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <thread>
+#include <utility>
 
 #include "proxy/control/control.h"
 #include "proxy/control/listening.h"
 #include "proxy/control/log.h"
 #include "proxy/data/socket.h"
 #include "proxy/data/worker.h"
-#include "router/topology.h"
+#include "proxy/group/group.h"
 
 namespace azimuth {
 namespace {
@@ -55,6 +57,33 @@ SocketAddress redis_address(const RedisSettings& redis) {
   return {};
 }
 
+LinkSettings link_settings(const Settings& settings, const Membership& membership) {
+  LinkSettings link;
+  link.cluster = settings.cluster->name;
+  link.node = settings.node.id;
+  link.zone = settings.node.zone;
+  link.boot = membership.boot;
+  link.psk = membership.keys.link.view();
+  link.plaintext = settings.peer->plaintext;
+  return link;
+}
+
+// The client endpoints in the settings' order, and behind them, in a cluster, where peers connect.
+Result<std::vector<Listening>> open_listeners(const Settings& settings) {
+  std::vector<ListenSettings> wanted = settings.listen;
+  if (settings.peer) wanted.emplace_back().address = settings.peer->address;
+  std::vector<Listening> listening;
+  for (const ListenSettings& each : wanted) {
+    Result<Listening> opened = listen_for_workers(each, settings.node.workers);
+    if (!opened.ok()) {
+      close_all(listening);
+      return opened.error();
+    }
+    listening.push_back(std::move(*opened));
+  }
+  return listening;
+}
+
 // The threads of the workers. Signals are the main thread's affair: a worker must not be
 // interrupted in the middle of a system call.
 std::vector<std::thread> start_workers(Process& process, Control& control) {
@@ -80,41 +109,41 @@ std::vector<std::thread> start_workers(Process& process, Control& control) {
 int run_proxy(const RunOptions& options) {
   const auto settings = std::make_shared<const Settings>(options.settings);
   set_log_level(settings->log.level);
-  if (settings->cluster || !settings->redis) {
-    return start_fault(
-        "a [cluster] is not supported by this version; leave the table out and name a [redis] to "
-        "stand in front of one redis-server");
-  }
   ::signal(SIGPIPE, SIG_IGN);
   tune_memory(settings->node.workers);
   raise_open_files(*settings);
 
-  std::vector<Listening> listening;
-  std::vector<std::string> endpoints;
-  for (const ListenSettings& listen : settings->listen) {
-    Result<Listening> opened = listen_for_workers(listen, settings->node.workers);
-    if (!opened.ok()) {
-      close_all(listening);
-      return start_fault(opened.error().message);
-    }
-    listening.push_back(std::move(*opened));
-    endpoints.push_back(listening.back().text);
+  Process process;
+  std::optional<Membership> membership;
+  if (settings->cluster) {
+    Result<Membership> prepared = prepare_membership(*settings);
+    if (!prepared.ok()) return start_fault(prepared.error().message);
+    membership = std::move(*prepared);
+    process.link = link_settings(*settings, *membership);
+  } else {
+    process.lease.grant_for_ever();
   }
 
-  Process process;
-  const auto topology = std::make_shared<const Topology>(single_redis(
-      settings->node.id, settings->node.zone, settings->node.region, settings->redis->address));
-  Control control(process, options, settings, topology, endpoints);
-  if (const Outcome opened = control.open(); !opened.ok()) {
+  Result<std::vector<Listening>> opened = open_listeners(*settings);
+  if (!opened.ok()) return start_fault(opened.error().message);
+  const std::vector<Listening>& listening = *opened;
+  std::vector<std::string> endpoints;
+  for (size_t i = 0; i < settings->listen.size(); ++i) endpoints.push_back(listening[i].text);
+
+  Control control(process, options, settings, endpoints, std::move(membership));
+  if (const Outcome control_opened = control.open(); !control_opened.ok()) {
     close_all(listening);
-    return start_fault(opened.error().message);
+    return start_fault(control_opened.error().message);
   }
-  const SocketAddress redis = redis_address(*settings->redis);
+  const SocketAddress redis = settings->redis ? redis_address(*settings->redis) : SocketAddress{};
   for (unsigned i = 0; i < settings->node.workers; ++i) {
-    process.workers.push_back(std::make_unique<Worker>(process, i, settings, topology, redis));
-    for (size_t j = 0; j < listening.size(); ++j) {
-      process.workers.back()->add_listener(listening[j].sockets[i], j);
+    process.workers.push_back(
+        std::make_unique<Worker>(process, i, settings, control.topology(), redis));
+    Worker& worker = *process.workers.back();
+    for (size_t j = 0; j < endpoints.size(); ++j) {
+      worker.add_listener(listening[j].sockets[i], j);
     }
+    if (settings->peer) worker.add_peer_listener(listening.back().sockets[i]);
   }
 
   std::vector<std::thread> threads = start_workers(process, control);
@@ -125,7 +154,8 @@ int run_proxy(const RunOptions& options) {
   log_info("started", {{"version", AZIMUTH_VERSION},
                        {"node", settings->node.id},
                        {"listen", endpoints.front()},
-                       {"redis", to_string(settings->redis->address)},
+                       {"redis", settings->redis ? to_string(settings->redis->address) : "none"},
+                       {"cluster", settings->cluster ? settings->cluster->name : "none"},
                        {"workers", settings->node.workers}});
   control.run(redis);
   for (std::thread& thread : threads) thread.join();

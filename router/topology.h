@@ -2,7 +2,8 @@
 //
 // Invariants: a Topology is built by the control thread and never changed afterwards; workers share
 // it by pointer and drop it for the next one. `primary` and `local` are -1 or index `members`. The
-// epoch only grows from one snapshot to the next. Pure.
+// epoch only grows from one snapshot to the next. `primary` takes writes in `epoch` as far as this
+// node knows; whether it still does is for the lease to say, at each write. Pure.
 #pragma once
 
 #include <cstddef>
@@ -24,9 +25,13 @@ struct Member {
   std::string id;
   std::string zone;
   std::string region;
-  Endpoint redis;
+  Endpoint redis;         // of this very node alone
+  std::string peer = {};  // "host:port" where its links are accepted; empty without a cluster
+  bool alive = true;      // no suspicion against it
   Readiness readiness = Readiness::kNotReady;  // as a replica; the primary needs none
   Position applied = {};                       // what it is known to have applied, at least
+
+  friend bool operator==(const Member&, const Member&) = default;
 };
 
 struct Topology {
@@ -34,8 +39,12 @@ struct Topology {
   std::vector<Member> members;
   int primary = -1;  // -1: vacant, writes are held
   int local = -1;    // the member of this very node; -1: a sidecar
+  // Copies beside the primary's own that every election must find one of: what `quorum` waits for.
+  unsigned quorum_replicas = 0;
+  bool holding = false;  // this node leads and is about to step down: nothing new is begun here
 
   bool vacant() const noexcept { return primary < 0; }
+  friend bool operator==(const Topology&, const Topology&) = default;
 };
 
 // One stock Redis, which this node stands in front of.

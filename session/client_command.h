@@ -126,7 +126,4 @@ bool valid_client_name(std::string_view name) noexcept;
 inline constexpr std::string_view kClientNameErrorReply =
     "-ERR Client names cannot contain spaces, newlines or special characters.\r\n";
 
-inline constexpr std::string_view kUnblockedReply =
-    "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
-
 }  // namespace azimuth

@@ -1,7 +1,6 @@
 #include "session/hello.h"
 
 #include "session/client_command.h"
-#include "session/reply_writer.h"
 #include "session/strict_integer.h"
 #include "session/words.h"
 
@@ -41,24 +40,6 @@ HelloRequest parse_hello(std::span<const std::string_view> args) {
     }
   }
   return request;
-}
-
-void write_hello_reply(std::string& out, int protocol, const HelloFacts& facts) {
-  append_map(out, protocol, 7);
-  append_bulk(out, "server");
-  append_bulk(out, facts.server);
-  append_bulk(out, "version");
-  append_bulk(out, facts.version);
-  append_bulk(out, "proto");
-  append_integer(out, protocol);
-  append_bulk(out, "id");
-  append_integer(out, static_cast<std::int64_t>(facts.id));
-  append_bulk(out, "mode");
-  append_bulk(out, facts.mode);
-  append_bulk(out, "role");
-  append_bulk(out, facts.role);
-  append_bulk(out, "modules");
-  out += facts.modules;
 }
 
 }  // namespace azimuth

@@ -1,11 +1,11 @@
-// HELLO: what it asks, in which order, and its reply.
+// HELLO: what it asks, and in which order.
 //
 // Redis takes the options from left to right and keeps what it has taken: AUTH and SETNAME stick
 // even where a later option is wrong, and the first thing that fails is the answer. So a request is
 // a list of steps, then perhaps an error; the protocol changes only after all of them. Whoever runs
 // it does the steps in order (AUTH by asking Redis), stops at the first that fails with
 // kWrongPassReply, answers `error` if there is one, answers kHelloNoAuthReply if the session is
-// still not logged in, and only then switches and writes the reply, in the new protocol.
+// still not logged in, and only then switches; Redis writes the reply, in the new protocol.
 //
 // Redis source: networking.c helloCommand. Pure.
 #pragma once
@@ -54,17 +54,5 @@ inline constexpr std::string_view kHelloNoAuthReply =
     "-NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH "
     "<user> <pass> option can be used to authenticate the client and select the RESP protocol "
     "version at the same time\r\n";
-
-struct HelloFacts {
-  std::string_view server = "redis";
-  std::string_view version;
-  std::uint64_t id = 0;
-  std::string_view mode = "standalone";
-  std::string_view role = "master";
-  // The list of modules as Redis wrote it, in the protocol of this reply.
-  std::string_view modules = "*0\r\n";
-};
-
-void write_hello_reply(std::string& out, int protocol, const HelloFacts& facts);
 
 }  // namespace azimuth

@@ -1,6 +1,5 @@
 #include "session/pubsub.h"
 
-#include <algorithm>
 #include <array>
 
 #include "session/reply_framer.h"
@@ -12,21 +11,20 @@ struct Word {
   std::string_view text;
   PubsubKind kind;
   PubsubFamily family;
-  bool subscribes;
   std::uint64_t elements;  // of a frame that begins with it; 0: as many as it likes
 };
 
 constexpr std::array<Word, 10> kWords = {{
-    {"message", PubsubKind::kMessage, PubsubFamily::kChannel, false, 3},
-    {"pmessage", PubsubKind::kMessage, PubsubFamily::kPattern, false, 4},
-    {"smessage", PubsubKind::kMessage, PubsubFamily::kShard, false, 3},
-    {"subscribe", PubsubKind::kConfirmation, PubsubFamily::kChannel, true, 3},
-    {"psubscribe", PubsubKind::kConfirmation, PubsubFamily::kPattern, true, 3},
-    {"ssubscribe", PubsubKind::kConfirmation, PubsubFamily::kShard, true, 3},
-    {"unsubscribe", PubsubKind::kConfirmation, PubsubFamily::kChannel, false, 3},
-    {"punsubscribe", PubsubKind::kConfirmation, PubsubFamily::kPattern, false, 3},
-    {"sunsubscribe", PubsubKind::kConfirmation, PubsubFamily::kShard, false, 3},
-    {"invalidate", PubsubKind::kMessage, PubsubFamily::kChannel, false, 2},
+    {"message", PubsubKind::kMessage, PubsubFamily::kChannel, 3},
+    {"pmessage", PubsubKind::kMessage, PubsubFamily::kPattern, 4},
+    {"smessage", PubsubKind::kMessage, PubsubFamily::kShard, 3},
+    {"subscribe", PubsubKind::kConfirmation, PubsubFamily::kChannel, 3},
+    {"psubscribe", PubsubKind::kConfirmation, PubsubFamily::kPattern, 3},
+    {"ssubscribe", PubsubKind::kConfirmation, PubsubFamily::kShard, 3},
+    {"unsubscribe", PubsubKind::kConfirmation, PubsubFamily::kChannel, 3},
+    {"punsubscribe", PubsubKind::kConfirmation, PubsubFamily::kPattern, 3},
+    {"sunsubscribe", PubsubKind::kConfirmation, PubsubFamily::kShard, 3},
+    {"invalidate", PubsubKind::kMessage, PubsubFamily::kChannel, 2},
 }};
 
 const Word* find_word(std::string_view text, std::uint64_t elements) {
@@ -100,107 +98,17 @@ PubsubFrame classify_pubsub(std::string_view frame, int protocol) noexcept {
     return out;
   }
   out.family = word->family;
-  out.subscribes = word->subscribes;
   if (word->kind != PubsubKind::kConfirmation) return out;
   ReplyReader reader(frame);
   ReplyElement element;
   // The array, its word, the channel, the count.
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < 4; ++i) {
     if (!reader.next(element)) return out;
+    if (i == 2 && !element.null) out.channel = element.text;
   }
-  out.no_channel = element.null;
-  out.channel = element.text;
-  if (reader.next(element)) out.count = element.integer;
+  out.subscribes = word->text.find("unsub") == std::string_view::npos;
+  out.count = element.integer;
   return out;
-}
-
-void PubsubTracker::push(Request request) {
-  // What is answered lies in front; it goes when that costs less than it has been worth.
-  if (front_ > 32 && front_ * 2 > requests_.size()) {
-    requests_.erase(requests_.begin(), requests_.begin() + static_cast<std::ptrdiff_t>(front_));
-    front_ = 0;
-  }
-  requests_.push_back(request);
-  if (request.kind == Kind::kOrdinary) ++ordinary_;
-}
-
-void PubsubTracker::pop() noexcept {
-  if (requests_[front_].kind == Kind::kOrdinary) --ordinary_;
-  ++front_;
-  if (front_ == requests_.size()) {
-    requests_.clear();
-    front_ = 0;
-  }
-}
-
-void PubsubTracker::sent_ordinary() { push({Kind::kOrdinary, PubsubFamily::kChannel, 1}); }
-
-void PubsubTracker::sent_subscribe(PubsubFamily family, std::uint32_t names) {
-  push({Kind::kSubscribe, family, names});
-}
-
-void PubsubTracker::sent_unsubscribe(PubsubFamily family, std::uint32_t names) {
-  push({Kind::kUnsubscribe, family, names});
-}
-
-std::uint64_t PubsubTracker::held(PubsubFamily family) const noexcept {
-  switch (family) {
-    case PubsubFamily::kChannel:
-      return channels_;
-    case PubsubFamily::kPattern:
-      return patterns_;
-    case PubsubFamily::kShard:
-      return shard_channels_;
-  }
-  return 0;
-}
-
-// Channels and patterns are counted together: the one that this confirmation is not about has not
-// moved.
-void PubsubTracker::count(const PubsubFrame& frame) noexcept {
-  const auto total = static_cast<std::uint64_t>(std::max<std::int64_t>(frame.count, 0));
-  switch (frame.family) {
-    case PubsubFamily::kChannel:
-      channels_ = total - std::min(total, patterns_);
-      break;
-    case PubsubFamily::kPattern:
-      patterns_ = total - std::min(total, channels_);
-      break;
-    case PubsubFamily::kShard:
-      shard_channels_ = total;
-      break;
-  }
-}
-
-bool PubsubTracker::answers(const PubsubFrame& frame) noexcept {
-  if (outstanding() == 0) return false;
-  const Request& front = requests_[front_];
-  if (front.kind == Kind::kOrdinary) return false;
-  return (front.kind == Kind::kSubscribe) == frame.subscribes && front.family == frame.family;
-}
-
-bool PubsubTracker::received(const PubsubFrame& frame) {
-  switch (frame.kind) {
-    case PubsubKind::kMessage:
-      return false;
-    case PubsubKind::kReply:
-      // An ordinary reply; or the error that a subscription was refused with.
-      if (outstanding() == 0) return false;
-      pop();
-      return true;
-    case PubsubKind::kConfirmation:
-      break;
-  }
-  const bool ours = answers(frame);
-  if (ours && requests_[front_].left == 0) {
-    // "All of them", of which this is the first: so many were held until now.
-    requests_[front_].left =
-        static_cast<std::uint32_t>(std::clamp<std::uint64_t>(held(frame.family), 1, UINT32_MAX));
-  }
-  count(frame);
-  if (!ours || --requests_[front_].left > 0) return false;
-  pop();
-  return true;
 }
 
 }  // namespace azimuth

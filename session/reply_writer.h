@@ -1,8 +1,7 @@
 // Appends RESP values to a string: what azimuth answers itself.
 //
 // `protocol` is the client's, 2 or 3. A type that RESP2 does not have is written as Redis writes it
-// there: a null as "$-1", a map as an array of twice the length, a boolean as 1 or 0, a double and
-// a verbatim string as bulks. Pure.
+// there: a null as "$-1", a map as an array of twice the length, a verbatim string as a bulk. Pure.
 #pragma once
 
 #include <cstdint>
@@ -18,22 +17,13 @@ void append_error(std::string& out, std::string_view text);
 void append_integer(std::string& out, std::int64_t value);
 void append_bulk(std::string& out, std::string_view value);
 void append_null(std::string& out, int protocol);
-// Where Redis answers a missing array: EXEC, BLPOP.
-void append_null_array(std::string& out, int protocol);
 void append_array(std::string& out, std::uint64_t elements);
 void append_map(std::string& out, int protocol, std::uint64_t pairs);
-void append_set(std::string& out, int protocol, std::uint64_t elements);
-void append_push(std::string& out, int protocol, std::uint64_t elements);
 // `format` is three characters: "txt" or "mkd".
 void append_verbatim(std::string& out, int protocol, std::string_view format,
                      std::string_view value);
-// Seventeen significant digits, "inf", "-inf", "nan".
-void append_double(std::string& out, int protocol, double value);
-void append_boolean(std::string& out, int protocol, bool value);
 
 inline constexpr std::string_view kOkReply = "+OK\r\n";
-inline constexpr std::string_view kQueuedReply = "+QUEUED\r\n";
-inline constexpr std::string_view kPongReply = "+PONG\r\n";
 inline constexpr std::string_view kResetReply = "+RESET\r\n";
 inline constexpr std::string_view kNoAuthReply = "-NOAUTH Authentication required.\r\n";
 

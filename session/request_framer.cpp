@@ -13,14 +13,16 @@ constexpr std::size_t kLineBytesMax = kInlineBytesMax;
 
 enum class LineStatus : std::uint8_t { kWhole, kNeedMore, kTooBig };
 
-// Where the line that starts at `line` ends: at `terminator`, at most kLineBytesMax bytes on, and
-// not behind a NUL.
+// Where the line that starts at `line` ends: at `terminator`, at most kLineBytesMax bytes on (not
+// counting the '\r' in front of a '\n'), and not behind a NUL.
 LineStatus find_line_end(const char* line, const char* end, char terminator, const char*& at) {
   const std::size_t available = static_cast<std::size_t>(end - line);
-  const std::size_t looked = std::min(available, kLineBytesMax + 1);
+  const std::size_t looked = std::min(available, kLineBytesMax + (terminator == '\n' ? 2 : 1));
   const void* found = std::memchr(line, terminator, looked);
   if (found != nullptr) {
     at = static_cast<const char*>(found);
+    const auto length = static_cast<std::size_t>(at - line);
+    if (length > kLineBytesMax && at[-1] != '\r') return LineStatus::kTooBig;
     if (std::memchr(line, '\0', static_cast<std::size_t>(at - line)) == nullptr) {
       return LineStatus::kWhole;
     }
@@ -326,7 +328,8 @@ const char* RequestCursor::feed_inline(const char* p, const char* end) noexcept 
       }
       return p;
     }
-    if (line_bytes_ > kLineBytesMax) {
+    const bool ends = c == '\r' && p < end && *p == '\n';
+    if (line_bytes_ > kLineBytesMax + (ends ? 1 : 0)) {
       fail(ProtocolFault::kTooBigInline);
       return p;
     }

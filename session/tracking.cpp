@@ -1,9 +1,7 @@
 #include "session/tracking.h"
 
 #include <algorithm>
-#include <array>
 
-#include "session/reply_writer.h"
 #include "session/strict_integer.h"
 #include "session/words.h"
 
@@ -131,55 +129,14 @@ void apply_tracking(TrackingState& state, const TrackingRequest& request) {
   state.optin = request.optin;
   state.optout = request.optout;
   state.noloop = request.noloop;
-  state.broken_redirect = false;
   state.redirect = request.redirect;
   if (!request.bcast) return;
   if (request.prefixes.empty()) state.prefixes.emplace();
   state.prefixes.insert(request.prefixes.begin(), request.prefixes.end());
 }
 
-Outcome check_client_caching(std::span<const std::string_view> args, const TrackingState& state) {
-  if (!state.on) {
-    return refused(
-        "CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or "
-        "OPTOUT mode enabled");
-  }
-  const std::string_view answer = args.size() > 2 ? args[2] : std::string_view();
-  if (same_word(answer, "yes")) {
-    if (state.optin) return Done{};
-    return refused("CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.");
-  }
-  if (same_word(answer, "no")) {
-    if (state.optout) return Done{};
-    return refused("CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.");
-  }
-  return syntax_error();
-}
-
 std::int64_t tracking_redirect(const TrackingState& state) {
   return state.on ? static_cast<std::int64_t>(state.redirect) : -1;
-}
-
-void append_tracking_info(std::string& out, int protocol, const TrackingState& state) {
-  std::array<std::string_view, 7> flags;
-  std::size_t n = 0;
-  flags[n++] = state.on ? "on" : "off";
-  if (state.bcast) flags[n++] = "bcast";
-  if (state.optin) flags[n++] = "optin";
-  if (state.optin && state.caching) flags[n++] = "caching-yes";
-  if (state.optout) flags[n++] = "optout";
-  if (state.optout && state.caching) flags[n++] = "caching-no";
-  if (state.noloop) flags[n++] = "noloop";
-  if (state.broken_redirect) flags[n++] = "broken_redirect";
-  append_map(out, protocol, 3);
-  append_bulk(out, "flags");
-  append_set(out, protocol, n);
-  for (std::size_t i = 0; i < n; ++i) append_bulk(out, flags[i]);
-  append_bulk(out, "redirect");
-  append_integer(out, tracking_redirect(state));
-  append_bulk(out, "prefixes");
-  append_array(out, state.prefixes.size());
-  for (const std::string& prefix : state.prefixes) append_bulk(out, prefix);
 }
 
 }  // namespace azimuth

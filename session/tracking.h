@@ -2,7 +2,7 @@
 //
 // Redis keeps the table of keys; the client's dedicated connection carries the option there. What
 // stands here is what azimuth must judge itself, since REDIRECT names one of its own clients, and
-// what it reports (TRACKINGINFO, GETREDIR).
+// what it reports (GETREDIR).
 //
 // One thing differs from Redis 7.0 by intent: for prefixes that overlap each other, where the first
 // of the pair is not the first given, Redis answers an error, goes on, and answers "+OK" as well; a
@@ -32,8 +32,6 @@ struct TrackingState {
   bool optin = false;
   bool optout = false;
   bool noloop = false;
-  bool caching = false;                         // CLIENT CACHING said so, for the next command
-  bool broken_redirect = false;                 // the client that invalidations went to is gone
   std::uint64_t redirect = 0;                   // 0: to this connection itself
   std::set<std::string, std::less<>> prefixes;  // one empty prefix: every key
 };
@@ -60,13 +58,7 @@ Result<TrackingRequest> parse_client_tracking(std::span<const std::string_view> 
 // What the session is after Redis has answered +OK.
 void apply_tracking(TrackingState& state, const TrackingRequest& request);
 
-// CLIENT CACHING YES|NO: the error's message is the whole reply.
-Outcome check_client_caching(std::span<const std::string_view> args, const TrackingState& state);
-
 // What CLIENT GETREDIR answers, and "redir=" in CLIENT LIST.
 std::int64_t tracking_redirect(const TrackingState& state);
-
-// The reply to CLIENT TRACKINGINFO.
-void append_tracking_info(std::string& out, int protocol, const TrackingState& state);
 
 }  // namespace azimuth

@@ -17,6 +17,8 @@ namespace {
 constexpr uint64_t kTickMs = 1000;
 // Workers end at drain_timeout_ms; one that has not some time later never will.
 constexpr uint64_t kDrainGraceMs = 5000;
+constexpr uint64_t kDepartMsMax = 1000;
+constexpr uint64_t kDepartTickMs = 10;
 constexpr std::array<int, 3> kSignals = {SIGTERM, SIGINT, SIGHUP};
 
 template <class Handle>
@@ -31,12 +33,11 @@ const char* name_of_signal(int number) {
 }  // namespace
 
 Control::Control(Process& process, const RunOptions& options,
-                 std::shared_ptr<const Settings> settings, std::shared_ptr<const Topology> topology,
-                 std::vector<std::string> listening)
+                 std::shared_ptr<const Settings> settings, std::vector<std::string> listening,
+                 std::optional<Membership> membership)
     : process_(process),
       options_(options),
       settings_(std::move(settings)),
-      topology_(std::move(topology)),
       listening_(std::move(listening)),
       started_ns_(uv_hrtime()) {
   AZIMUTH_CHECK(uv_loop_init(&loop_) == 0);
@@ -45,15 +46,23 @@ Control::Control(Process& process, const RunOptions& options,
                 [](uv_async_t* handle) { static_cast<Control*>(handle->loop->data)->on_mail(); });
   uv_timer_init(&loop_, &tick_);
   for (uv_signal_t& each : signals_) uv_signal_init(&loop_, &each);
+  if (membership) {
+    make_group(std::move(*membership));
+    topology_ = group_->topology();
+  } else {
+    topology_ = std::make_shared<const Topology>(
+        single_redis(settings_->node.id, settings_->node.zone, settings_->node.region,
+                     settings_->redis->address));
+  }
   refresh_board();
   process_.post_to_control = [this](std::function<void()> task) { post(std::move(task)); };
   process_.status_json = [this] {
-    NodeStatus node = *board();
+    NodeReport node = *board();
     node.uptime_s = uptime_s();
     return status_json(node, metrics());
   };
   process_.info_section = [this] {
-    NodeStatus node = *board();
+    NodeReport node = *board();
     node.uptime_s = uptime_s();
     return info_section(node, add_up(metrics()));
   };
@@ -74,9 +83,13 @@ Outcome Control::open() {
         },
         kSignals[i]);
   }
+  if (group_) {
+    if (Outcome opened = group_->open(); !opened.ok()) return opened;
+  }
   if (!settings_->admin) return Done{};
   admin_ = std::make_unique<AdminServer>(
-      &loop_, [this](std::string_view path) { return admin_response(path); });
+      &loop_, [this](std::string_view path) { return admin_response(path); }, HttpLimits{},
+      [this](std::string_view path, std::string_view query) { return admin_action(path, query); });
   Outcome opened = admin_->listen(settings_->admin->address);
   if (opened.ok()) log_info("admin_open", {{"addr", to_string(admin_->bound())}});
   return opened;
@@ -88,14 +101,16 @@ void Control::run(const SocketAddress& redis) {
   uv_timer_start(
       &tick_, [](uv_timer_t* handle) { static_cast<Control*>(handle->loop->data)->on_tick(); }, 0,
       kTickMs);
+  redis_address_ = redis;
   start_watch(redis);
+  if (group_) group_->start();
   uv_run(&loop_, UV_RUN_DEFAULT);
 }
 
 void Control::worker_ended(size_t index) {
   post([this, index] {
     pulses_[index].ended = true;
-    if (++workers_ended_ == process_.workers.size()) finish();
+    if (++workers_ended_ == process_.workers.size()) depart();
   });
 }
 
@@ -120,6 +135,7 @@ void Control::on_tick() {
   event_log().on_tick();
   take_pulses();
   refresh_board();
+  if (tunnel_again_ != 0) want_tunnel(tunnel_again_);
   check_drain();
 }
 
@@ -185,10 +201,8 @@ void Control::on_redis_event(const RedisEvent& event) {
 void Control::on_redis_address(const SocketAddress& address) {
   log_info("redis_address", {{"name", to_string(settings_->redis->address)},
                              {"addr", address_text(address, false)}});
-  for_each_live_worker([this, &address](Worker& worker) {
-    worker.post(
-        [topology = topology_, address](Worker& each) { each.set_topology(topology, address); });
-  });
+  redis_address_ = address;
+  set_topology(topology_);
 }
 
 // --- reload ------------------------------------------------------------------------------------
@@ -223,6 +237,7 @@ void Control::apply(const Settings& wanted) {
     worker.post([applied](Worker& each) { each.apply_settings(applied); });
   });
   if (watch_ && settings_->redis) watch_->set_settings(*settings_->redis);
+  if (group_ && settings_->redis) group_->set_redis_settings(*settings_->redis);
   for (const SettingChange& change : changed) {
     log_info("setting_changed",
              {{"key", change.key}, {"before", change.before}, {"after", change.after}});
@@ -247,11 +262,17 @@ void Control::drain(int number) {
     log_info("draining", {{"signal", name_of_signal(number)},
                           {"clients", process_.clients.load(std::memory_order_relaxed)},
                           {"timeout_ms", settings_->limits.drain_timeout_ms}});
-    for_each_live_worker([](Worker& worker) { worker.post([](Worker& each) { each.drain(); }); });
+    // A primary has its successor first: its clients go on there, and see no error.
+    if (group_ && group_->leading()) {
+      step_down();
+    } else {
+      drain_workers();
+    }
     return refresh_board();
   }
   // Somebody is in a hurry: what is outstanding is not waited for.
   log_warning("drain_cut_short", {{"signal", name_of_signal(number)}});
+  drain_workers();
   drain_deadline_ms_ = std::min(drain_deadline_ms_, now_ms + kDrainGraceMs);
   for_each_live_worker([](Worker& worker) {
     worker.post([](Worker& each) {
@@ -260,7 +281,18 @@ void Control::drain(int number) {
   });
 }
 
+void Control::drain_workers() {
+  stepping_down_ = false;
+  if (draining_workers_) return;
+  draining_workers_ = true;
+  for_each_live_worker([](Worker& worker) { worker.post([](Worker& each) { each.drain(); }); });
+}
+
 void Control::check_drain() {
+  if (stepping_down_ && uv_now(&loop_) >= step_down_deadline_ms_) {
+    log_warning("not_stepped_down", {{"reason", "it takes too long"}});
+    drain_workers();
+  }
   if (!draining_ || uv_now(&loop_) < drain_deadline_ms_) return;
   log_error("drain_stuck", {{"clients", process_.clients.load(std::memory_order_relaxed)},
                             {"workers", process_.workers.size() - workers_ended_}});
@@ -268,8 +300,23 @@ void Control::check_drain() {
   std::_Exit(1);
 }
 
+// The workers have ended. What this node has changed in its Redis is put back, and the group told.
+void Control::depart() {
+  if (!group_) return finish();
+  group_->leave();
+  departing_until_ms_ = uv_now(&loop_) + kDepartMsMax;
+  uv_timer_start(
+      &tick_,
+      [](uv_timer_t* handle) {
+        auto& self = *static_cast<Control*>(handle->loop->data);
+        if (self.group_->left() || uv_now(&self.loop_) >= self.departing_until_ms_) self.finish();
+      },
+      0, kDepartTickMs);
+}
+
 void Control::finish() {
   if (uv_is_closing(handle_of(&wake_)) != 0) return;
+  if (group_) group_->close();
   if (watch_) watch_->close();
   if (admin_) admin_->close();
   uv_close(handle_of(&wake_), nullptr);

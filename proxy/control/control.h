@@ -1,11 +1,13 @@
-// The control thread: signals, reload, the watch over the local Redis, the admin pages. It decides
-// for the workers and tells them by their mailboxes; nothing that clients send passes here.
+// The control thread: signals, reload, the watch over the local Redis, this node's part in its
+// group, the admin pages. It decides for the workers and tells them by their mailboxes; nothing
+// that clients send passes here.
 //
 // Invariants: it runs on the main thread and does not wait for anything; what a worker may ask at
 // any moment (AZIMUTH STATUS, INFO's section) stands on a board that it need not wait for either. A
 // reload is taken whole or not at all.
 //
-//   run() --SIGTERM, SIGINT--> draining --all workers have ended--> run() returns
+//   run() --SIGTERM, SIGINT--> [stepping down, as primary] -> draining --all workers have ended-->
+//   [leaving the group] -> run() returns
 #pragma once
 
 #include <uv.h>
@@ -25,6 +27,7 @@
 #include "proxy/control/redis_watch.h"
 #include "proxy/control/status.h"
 #include "proxy/data/socket.h"
+#include "proxy/group/group.h"
 #include "proxy/run.h"
 #include "router/topology.h"
 
@@ -36,13 +39,15 @@ class Worker;
 class Control {
  public:
   // Hooks itself into `process`, whose workers need not be there yet. `listening`: the client
-  // endpoints, as they are bound.
+  // endpoints, as they are bound; `membership`: of a node of a cluster.
   Control(Process& process, const RunOptions& options, std::shared_ptr<const Settings> settings,
-          std::shared_ptr<const Topology> topology, std::vector<std::string> listening);
+          std::vector<std::string> listening, std::optional<Membership> membership);
   ~Control();
   Control(const Control&) = delete;
   Control& operator=(const Control&) = delete;
 
+  // What the workers begin with.
+  const std::shared_ptr<const Topology>& topology() const { return topology_; }
   // From here on signals are handled, and the admin address is open. A fault is one of start-up.
   Outcome open();
   // Returns when every worker has ended. `redis`: the address that the workers were given.
@@ -72,15 +77,29 @@ class Control {
   void apply(const Settings& wanted);
 
   void drain(int number);
+  void drain_workers();
   void check_drain();
+  void depart();
   void finish();
+
+  // control_group.cpp
+  void make_group(Membership membership);
+  void set_topology(const std::shared_ptr<const Topology>& topology);
+  void want_tunnel(std::uint64_t epoch);
+  void set_tunnel_leader(std::uint64_t epoch, const SocketAddress& leader, const std::string& node,
+                         const std::string& replid);
+  void on_worker_quiet(unsigned index);
+  void step_down();
+  void ask_group(bool force, const std::string& node, const Wishes::Answer& answer);
+  std::optional<AdminResponse> admin_action(std::string_view path, std::string_view query);
 
   // control_status.cpp
   AdminResponse admin_response(std::string_view path);
-  NodeStatus node_status();
+  NodeReport node_status();
   void refresh_board();
-  std::shared_ptr<const NodeStatus> board();
+  std::shared_ptr<const NodeReport> board();
   std::vector<const WorkerMetrics*> metrics() const;
+  void append_links(ClusterReport& report) const;
   std::string why_not_ready() const;
   std::string sick_worker() const;
   void take_pulses();
@@ -90,7 +109,7 @@ class Control {
   Process& process_;
   const RunOptions options_;
   std::shared_ptr<const Settings> settings_;
-  const std::shared_ptr<const Topology> topology_;
+  std::shared_ptr<const Topology> topology_;
   const std::vector<std::string> listening_;
   const uint64_t started_ns_;
 
@@ -102,16 +121,24 @@ class Control {
   std::vector<std::function<void()>> mail_;
   std::unique_ptr<AdminServer> admin_;
   std::unique_ptr<RedisWatch> watch_;
+  SocketAddress redis_address_;     // that the workers have been told
+  std::unique_ptr<Group> group_;    // none: in front of a single Redis
+  std::vector<bool> quiet_;         // workers that have nothing in flight, while the topology holds
+  std::uint64_t tunnel_again_ = 0;  // the epoch whose tunnel port could not be opened
 
   std::vector<Pulse> pulses_;
   size_t workers_ended_ = 0;
   bool draining_ = false;
+  bool stepping_down_ = false;  // draining begins when another node leads
+  bool draining_workers_ = false;
+  uint64_t step_down_deadline_ms_ = 0;
   uint64_t drain_deadline_ms_ = 0;
+  uint64_t departing_until_ms_ = 0;
   ProcessFacts facts_;
   uint64_t facts_ms_ = 0;
 
   std::mutex board_mutex_;
-  std::shared_ptr<const NodeStatus> board_;
+  std::shared_ptr<const NodeReport> board_;
 };
 
 }  // namespace azimuth

@@ -41,8 +41,8 @@ AdminResponse Control::admin_response(std::string_view path) {
   return admin_page(path, {[this] { return node_status(); }, workers});
 }
 
-NodeStatus Control::node_status() {
-  NodeStatus node;
+NodeReport Control::node_status() {
+  NodeReport node;
   node.id = settings_->node.id;
   node.zone = settings_->node.zone;
   node.region = settings_->node.region;
@@ -55,11 +55,12 @@ NodeStatus Control::node_status() {
   node.not_ready_reason = why_not_ready();
   node.ready = node.not_ready_reason.empty();
   node.process = facts_;
-  if (!settings_->redis) {
-    node.role = "sidecar";
+  if (settings_->redis) node.redis = redis_facts(*settings_->redis, watch_.get());
+  if (group_) {
+    group_->describe(node);
+    append_links(*node.cluster);
     return node;
   }
-  node.redis = redis_facts(*settings_->redis, watch_.get());
   // A single Redis takes the writes, unless it is itself somebody's replica.
   const bool replica = node.redis->role == to_string(RedisRole::kReplica);
   node.role = replica ? "replica" : "primary";
@@ -79,7 +80,7 @@ NodeStatus Control::node_status() {
 
 std::string Control::why_not_ready() const {
   if (draining_) return "draining";
-  if (!settings_->redis) return "";
+  if (group_) return group_->why_not_ready();
   const std::string name = "Redis at " + to_string(settings_->redis->address);
   if (!watch_) return name + " has not been asked yet";
   const RedisProbe& probe = watch_->probe();
@@ -94,14 +95,36 @@ std::string Control::why_not_ready() const {
   return probe.loading() ? name + " is loading its data set" : "";
 }
 
+void Control::append_links(ClusterReport& report) const {
+  uint64_t up = 0, streams = 0, made = 0, accepted = 0, lost = 0, failed = 0, refused = 0;
+  uint64_t relays = 0, in = 0, out = 0;
+  for (const auto& worker : process_.workers) {
+    const LinkMetrics& each = worker->link_metrics();
+    up += static_cast<uint64_t>(std::max<int64_t>(each.links.get(), 0));
+    streams += static_cast<uint64_t>(std::max<int64_t>(each.streams.get(), 0));
+    relays += static_cast<uint64_t>(std::max<int64_t>(each.relays.get(), 0));
+    made += each.links_made.get();
+    accepted += each.links_accepted.get();
+    lost += each.links_lost.get();
+    failed += each.links_failed.get();
+    refused += each.links_unsafe.get() + each.links_foreign.get() + each.links_crowded.get();
+    in += each.bytes_in.get();
+    out += each.bytes_out.get();
+  }
+  report.links = {{"up", up},         {"streams", streams},   {"relays", relays},
+                  {"made", made},     {"accepted", accepted}, {"lost", lost},
+                  {"failed", failed}, {"refused", refused},   {"bytes_in", in},
+                  {"bytes_out", out}};
+}
+
 void Control::refresh_board() {
   refresh_facts(kBoardFactsAgeMsMax);
-  auto fresh = std::make_shared<const NodeStatus>(node_status());
+  auto fresh = std::make_shared<const NodeReport>(node_status());
   const std::lock_guard<std::mutex> lock(board_mutex_);
   board_ = std::move(fresh);
 }
 
-std::shared_ptr<const NodeStatus> Control::board() {
+std::shared_ptr<const NodeReport> Control::board() {
   const std::lock_guard<std::mutex> lock(board_mutex_);
   return board_;
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "proxy/control/dev_process.h"
+#include "proxy/control/dev_zone.h"
 
 namespace azimuth {
 
@@ -20,22 +21,10 @@ namespace {
 constexpr uint64_t kTurnMs = 20;
 constexpr uint64_t kStartMsMax = 30'000;
 constexpr uint64_t kStopMsMax = 15'000;  // more than azimuth's own drain takes by default
+constexpr uint64_t kAgainMs = 1500;      // between a death in a cluster and the next start
 constexpr int kRedisTries = 5;           // a port that was free may be taken before Redis has it
-constexpr unsigned kAdminPortDistance = 3000;  // 6380 -> 9380, where `azimuth status` asks
+constexpr int kStartsMax = 1000;         // of one zone's process: something is wrong by then
 constexpr int kExitNoProgram = 127;
-
-// One zone: a redis-server and an azimuth.
-struct Zone {
-  std::string name;
-  std::string directory;
-  uint16_t listen_port = 0, admin_port = 0, redis_port = 0;
-  int redis_tries = 0;
-  // A try that failed keeps its handle until the loop has closed it.
-  std::vector<std::unique_ptr<DevProcess>> redis_processes;
-  DevProcess azimuth;
-
-  DevProcess* redis() { return redis_processes.empty() ? nullptr : redis_processes.back().get(); }
-};
 
 std::string how_it_ended(int64_t exit_code, int number) {
   return number != 0 ? "was ended by signal " + std::to_string(number)
@@ -61,8 +50,7 @@ class Dev {
       };
       uv_signal_start(&signals_[i], caught, kSignals[i]);
     }
-    const uv_timer_cb turned = [](uv_timer_t* timer) { static_cast<Dev*>(timer->data)->on_turn(); };
-    uv_timer_start(&timer_, turned, 0, kTurnMs);
+    turn_from_now_on();
     deadline_ms_ = uv_now(&loop_) + kStartMsMax;
     if (plan()) {
       for (const auto& zone : zones_) start_redis(*zone);
@@ -87,6 +75,7 @@ class Dev {
 
   bool starting() const { return phase_ == Phase::kStartRedis || phase_ == Phase::kStartAzimuth; }
   bool stopping() const { return phase_ > Phase::kRunning; }
+  bool is_cluster() const { return options_.zones > 1; }
   bool keeps_data() const { return !options_.directory.empty(); }
 
   void say(const std::string& text) { std::fprintf(stderr, "azimuth dev: %s\n", text.c_str()); }
@@ -95,69 +84,43 @@ class Dev {
     stop(1);
   }
 
-  // Ports and directories. False: options that cannot be had, and that was said.
   bool plan() {
-    for (unsigned i = 0; i < options_.zones; ++i) {
-      auto zone = std::make_unique<Zone>();
-      zone->name = "zone-" + std::to_string(i + 1);
-      zone->directory = directory_ + "/" + zone->name;
-      zone->listen_port = static_cast<uint16_t>(options_.base_port + i);
-      if (!port_is_free(zone->listen_port)) {
-        say("something listens on port " + std::to_string(zone->listen_port) +
-            " already; choose another one: azimuth dev --base-port PORT");
-        return false;
-      }
-      const unsigned admin = zone->listen_port + kAdminPortDistance;
-      const bool usable = admin <= 65535 && port_is_free(static_cast<uint16_t>(admin));
-      const auto port = usable ? static_cast<uint16_t>(admin) : any_free_port();
-      if (!port) {
-        say("no port is free");
-        return false;
-      }
-      zone->admin_port = *port;
-      std::error_code failed;
-      std::filesystem::create_directories(zone->directory, failed);
-      if (failed) {
-        say("cannot make " + zone->directory + ": " + failed.message());
-        return false;
-      }
-      zones_.push_back(std::move(zone));
+    Result<DevZones> zones = plan_zones(options_.zones, options_.base_port, directory_);
+    if (!zones.ok()) return refuse(zones.error().message);
+    zones_ = std::move(*zones);
+    for (const auto& zone : zones_) {
+      const auto port = any_free_port();
+      if (!port) return refuse("no port is free");
+      zone->redis_port = *port;
     }
-    return true;
+    if (!is_cluster()) return true;
+    const Outcome written = write_cluster(zones_, directory_);
+    return written.ok() || refuse(written.error().message);
+  }
+  bool refuse(const std::string& text) {
+    say(text);
+    return false;
   }
 
-  void start_redis(Zone& zone) {
-    const auto port = any_free_port();
-    if (!port) return fail("no port is free");
-    zone.redis_port = *port;
+  void start_redis(DevZone& zone) {
+    zone.redis_again_ms = 0;
     ++zone.redis_tries;
-    std::vector<std::string> command = {
-        "redis-server", "--port",    std::to_string(*port), "--bind",      "127.0.0.1", "--dir",
-        zone.directory, "--logfile", log_file(zone),        "--daemonize", "no"};
-    if (!keeps_data()) command.insert(command.end(), {"--save", ""});
     zone.redis_processes.push_back(std::make_unique<DevProcess>());
     // With data to keep, Redis is asked to end, so that it saves it.
     const Outcome started = zone.redis()->start(
-        &loop_, command, keeps_data() ? SIGTERM : SIGKILL,
+        &loop_, redis_command(zone, keeps_data(), is_cluster()), keeps_data() ? SIGTERM : SIGKILL,
         [this, &zone](int64_t exit_code, int number) { on_redis_ended(zone, exit_code, number); });
     if (!started.ok()) fail(started.error().message);
   }
 
-  void start_azimuth(Zone& zone) {
-    const std::string at = "127.0.0.1:";
-    const std::vector<std::string> command = {
-        kOwnProgram, "run",
-        "--listen",  at + std::to_string(zone.listen_port),
-        "--redis",   at + std::to_string(zone.redis_port),
-        "--set",     "admin.address=" + at + std::to_string(zone.admin_port),
-        "--set",     "node.id=" + zone.name,
-        "--set",     "node.zone=" + zone.name,
-        "--set",     "node.region=local",
-        "--set",     "node.data_dir=" + zone.directory};
+  void start_azimuth(DevZone& zone) {
+    zone.azimuth_again_ms = 0;
+    zone.azimuth_processes.push_back(std::make_unique<DevProcess>());
     const Outcome started =
-        zone.azimuth.start(&loop_, command, SIGKILL, [this, &zone](int64_t exit_code, int number) {
-          on_azimuth_ended(zone, exit_code, number);
-        });
+        zone.azimuth()->start(&loop_, azimuth_command(zone, is_cluster()), SIGKILL,
+                              [this, &zone](int64_t exit_code, int number) {
+                                on_azimuth_ended(zone, exit_code, number);
+                              });
     if (!started.ok()) fail(started.error().message);
   }
 
@@ -166,7 +129,7 @@ class Dev {
     switch (phase_) {
       case Phase::kStartRedis:
         if (late) return fail("redis-server did not answer in time");
-        if (!all([](Zone& zone) { return redis_answers(zone); })) return;
+        if (!all([](const DevZone& zone) { return redis_answers(zone); })) return;
         phase_ = Phase::kStartAzimuth;
         for (const auto& zone : zones_) {
           if (phase_ == Phase::kStartAzimuth) start_azimuth(*zone);
@@ -174,22 +137,20 @@ class Dev {
         return;
       case Phase::kStartAzimuth:
         if (late) return fail("azimuth did not answer in time");
-        if (!all([](Zone& zone) { return answers(zone.listen_port, "PING\r\n", "+PONG\r\n"); })) {
+        if (!all([this](const DevZone& zone) { return azimuth_answers(zone, is_cluster()); })) {
           return;
         }
         phase_ = Phase::kRunning;
         uv_timer_stop(&timer_);
         return print_endpoints();
       case Phase::kRunning:
-        return;
+        return start_again();
       case Phase::kStopAzimuth:
         if (late) signal_all(SIGKILL);
         if (azimuth_runs()) return;
         phase_ = Phase::kStopRedis;
         deadline_ms_ = uv_now(&loop_) + kStopMsMax;
-        for (const auto& zone : zones_) {
-          if (zone->redis() != nullptr) zone->redis()->signal(SIGTERM);
-        }
+        for (const auto& zone : zones_) zone->signal_redis(SIGTERM);
         return;
       case Phase::kStopRedis:
         if (late) signal_all(SIGKILL);
@@ -209,23 +170,34 @@ class Dev {
     stop(0);
   }
 
-  void on_redis_ended(Zone& zone, int64_t exit_code, int number) {
+  void on_redis_ended(DevZone& zone, int64_t exit_code, int number) {
     if (stopping()) return;
     const std::string what = "redis-server of " + zone.name + " " + how_it_ended(exit_code, number);
     if (phase_ == Phase::kStartRedis) {
       const bool again = exit_code == 1 && number == 0 && zone.redis_tries < kRedisTries;
-      if (again) return start_redis(zone);
+      if (again) {
+        // Another port; a cluster's settings file names it.
+        zone.redis_port = any_free_port().value_or(zone.redis_port);
+        if (is_cluster() && !write_cluster(zones_, directory_).ok()) return fail(what);
+        return start_redis(zone);
+      }
       if (exit_code != kExitNoProgram) print_log_end(zone);
       return fail(what);
     }
     if (phase_ == Phase::kStartAzimuth) return fail(what);
+    if (is_cluster()) {
+      return on_death_in_cluster(what, zone.redis_processes.size(), zone.redis_again_ms);
+    }
     on_death(what, "; start it again: redis-server --port " + std::to_string(zone.redis_port));
   }
 
-  void on_azimuth_ended(Zone& zone, int64_t exit_code, int number) {
+  void on_azimuth_ended(DevZone& zone, int64_t exit_code, int number) {
     if (stopping()) return;
     const std::string what = "azimuth of " + zone.name + " " + how_it_ended(exit_code, number);
     if (starting()) return fail(what);
+    if (is_cluster()) {
+      return on_death_in_cluster(what, zone.azimuth_processes.size(), zone.azimuth_again_ms);
+    }
     on_death(what, "");
   }
 
@@ -235,15 +207,47 @@ class Dev {
     say(what + ". The rest goes on (Ctrl-C stops it)" + advice);
   }
 
+  // As a supervisor would: it is what people kill to see another zone take over.
+  void on_death_in_cluster(const std::string& what, size_t starts, uint64_t& again_ms) {
+    if (starts >= kStartsMax) return fail(what + " for the " + std::to_string(starts) + "th time");
+    say(what + "; it starts again in " + std::to_string(kAgainMs / 1000.0).substr(0, 3) + " s");
+    uv_update_time(&loop_);
+    again_ms = uv_now(&loop_) + kAgainMs;
+    turn_from_now_on();
+  }
+
+  void start_again() {
+    const uint64_t now_ms = uv_now(&loop_);
+    bool waiting = false;
+    for (const auto& zone : zones_) {
+      if (zone->redis_again_ms != 0 && zone->redis_again_ms <= now_ms) {
+        start_redis(*zone);
+        say("redis-server of " + zone->name + " has started again, process " +
+            std::to_string(zone->redis()->pid()));
+      }
+      if (zone->azimuth_again_ms != 0 && zone->azimuth_again_ms <= now_ms) {
+        start_azimuth(*zone);
+        say("azimuth of " + zone->name + " has started again, process " +
+            std::to_string(zone->azimuth()->pid()));
+      }
+      waiting = waiting || zone->redis_again_ms != 0 || zone->azimuth_again_ms != 0;
+    }
+    if (!waiting && phase_ == Phase::kRunning) uv_timer_stop(&timer_);
+  }
+
+  void turn_from_now_on() {
+    const uv_timer_cb turned = [](uv_timer_t* timer) { static_cast<Dev*>(timer->data)->on_turn(); };
+    uv_timer_start(&timer_, turned, 0, kTurnMs);
+  }
+
   void stop(int exit_code) {
     if (stopping()) return;
     exit_code_ = std::max(exit_code_, exit_code);
     phase_ = Phase::kStopAzimuth;
     uv_update_time(&loop_);
     deadline_ms_ = uv_now(&loop_) + kStopMsMax;
-    for (const auto& zone : zones_) zone->azimuth.signal(SIGTERM);
-    const uv_timer_cb turned = [](uv_timer_t* timer) { static_cast<Dev*>(timer->data)->on_turn(); };
-    uv_timer_start(&timer_, turned, 0, kTurnMs);
+    for (const auto& zone : zones_) zone->signal_azimuth(SIGTERM);
+    turn_from_now_on();
   }
 
   void finish() {
@@ -254,8 +258,8 @@ class Dev {
 
   void signal_all(int number) {
     for (const auto& zone : zones_) {
-      zone->azimuth.signal(number);
-      if (zone->redis() != nullptr) zone->redis()->signal(number);
+      zone->signal_azimuth(number);
+      zone->signal_redis(number);
     }
   }
 
@@ -264,20 +268,14 @@ class Dev {
     return std::all_of(zones_.begin(), zones_.end(), [&](auto& zone) { return condition(*zone); });
   }
   bool azimuth_runs() {
-    return !all([](Zone& zone) { return !zone.azimuth.running(); });
+    return !all([](const DevZone& zone) { return !zone.azimuth_runs(); });
   }
   bool redis_runs() {
-    return !all([](Zone& zone) { return zone.redis() == nullptr || !zone.redis()->running(); });
+    return !all([](const DevZone& zone) { return !zone.redis_runs(); });
   }
-  // By its process id: a port that was free may have become somebody else's.
-  static bool redis_answers(Zone& zone) {
-    const std::string wanted = "process_id:" + std::to_string(zone.redis()->pid()) + "\r\n";
-    return zone.redis()->running() && answers(zone.redis_port, "INFO server\r\n", wanted);
-  }
-  static std::string log_file(const Zone& zone) { return zone.directory + "/redis.log"; }
 
-  void print_log_end(const Zone& zone) {
-    std::ifstream file(log_file(zone));
+  void print_log_end(const DevZone& zone) {
+    std::ifstream file(zone.log_file());
     std::vector<std::string> lines;
     for (std::string line; std::getline(file, line);) {
       lines.push_back(line);
@@ -292,13 +290,15 @@ class Dev {
       std::printf("%s\n", zone->name.c_str());
       std::printf("  clients    127.0.0.1:%u\n", static_cast<unsigned>(zone->listen_port));
       std::printf("  status     http://127.0.0.1:%u/\n", static_cast<unsigned>(zone->admin_port));
+      if (is_cluster()) std::printf("  azimuth    process %d\n", zone->azimuth()->pid());
       std::printf("  its Redis  127.0.0.1:%u (redis-server, process %d)\n",
                   static_cast<unsigned>(zone->redis_port), zone->redis()->pid());
     }
     const auto port = static_cast<unsigned>(options_.base_port);
+    const auto admin = static_cast<unsigned>(zones_[0]->admin_port);
     std::printf("\nTry it, in another terminal:\n  redis-cli -p %u SET greeting hello\n", port);
-    std::printf("  azimuth status --addr 127.0.0.1:%u\n",
-                static_cast<unsigned>(zones_[0]->admin_port));
+    std::printf("  azimuth status --addr 127.0.0.1:%u\n", admin);
+    if (is_cluster()) print_failover(port, admin);
     if (keeps_data()) {
       std::printf("\nThe data is kept in %s. Ctrl-C stops everything.\n", directory_.c_str());
     } else {
@@ -309,12 +309,26 @@ class Dev {
     std::fflush(stdout);
   }
 
+  void print_failover(unsigned port, unsigned admin) {
+    std::printf("  azimuth switchover --addr 127.0.0.1:%u\n", admin);
+    const DevZone* const primary = primary_of(zones_);
+    if (primary == nullptr) return;
+    std::printf("\n%s is the primary. Kill its Redis, or the whole node, and watch:\n",
+                primary->name.c_str());
+    std::printf("  while sleep 0.1; do redis-cli -p %u INCR n; done\n",
+                port + (primary->listen_port == port ? 1U : 0U));
+    std::printf("  kill -9 %d\n  kill -9 %d %d\n", primary->redis()->pid(), primary->redis()->pid(),
+                primary->azimuth()->pid());
+    std::printf("What was killed starts again after %s s, and joins as a replica.\n",
+                std::to_string(kAgainMs / 1000.0).substr(0, 3).c_str());
+  }
+
   const DevOptions& options_;
   std::string directory_;
   uv_loop_t loop_{};
   uv_timer_t timer_{};
   std::array<uv_signal_t, kSignals.size()> signals_{};
-  std::vector<std::unique_ptr<Zone>> zones_;
+  DevZones zones_;
   Phase phase_ = Phase::kStartRedis;
   uint64_t deadline_ms_ = 0;
   int exit_code_ = 0;
@@ -323,14 +337,6 @@ class Dev {
 }  // namespace
 
 int run_dev(const DevOptions& options) {
-  if (options.zones != 1) {
-    std::fprintf(
-        stderr,
-        "azimuth dev: --zones %u is not to be had: several zones are a cluster, which this "
-        "version does not have yet; use --zones 1\n",
-        options.zones);
-    return 2;
-  }
   std::signal(SIGPIPE, SIG_IGN);  // a reader of our output that leaves must not orphan the children
   TemporaryDirectory temporary;
   std::string directory;

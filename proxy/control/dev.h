@@ -5,9 +5,10 @@
 //  - each child asks the kernel for a signal at its parent's death (PR_SET_PDEATHSIG);
 //  - the directory it makes itself is removed at the end, by a janitor process that waits for this
 //    one's death where this one could not (SIGKILL).
-// A child that dies is told and not restarted. Children are in sessions of their own, so that
-// Ctrl-C reaches only this process, which ends them in order: azimuth first, then Redis.
-// One thread, one loop.
+// A child that dies is told. With one zone it is not restarted; of several, which are a cluster, it
+// is after a moment, as a supervisor would, so that one sees a node rejoin. Children are in
+// sessions of their own, so that Ctrl-C reaches only this process, which ends them in order:
+// azimuth first, then Redis. One thread, one loop.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,8 @@
 #include <string_view>
 
 namespace azimuth {
+
+inline constexpr unsigned kDevZonesMax = 9;
 
 struct DevOptions {
   unsigned zones = 1;

@@ -1,6 +1,7 @@
 #include "proxy/control/http_server.h"
 
 #include <http_parser.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,17 +18,24 @@ namespace {
 
 constexpr int kBacklog = 64;
 constexpr size_t kReadBytes = 4096;
+constexpr size_t kHeaderNameBytes = 32;  // of a piece: more than of any name that is looked for
 
 std::string_view reason_phrase(int status) {
   switch (status) {
     case 200:
       return "OK";
+    case 202:
+      return "Accepted";
     case 400:
       return "Bad Request";
+    case 403:
+      return "Forbidden";
     case 404:
       return "Not Found";
     case 405:
       return "Method Not Allowed";
+    case 409:
+      return "Conflict";
     case 413:
       return "Payload Too Large";
     case 431:
@@ -73,10 +81,12 @@ class HttpServer::Connection {
     callbacks_.on_url = [](http_parser* p, const char* at, size_t n) {
       return self(p).on_url(at, n);
     };
-    callbacks_.on_header_field = [](http_parser* p, const char*, size_t n) {
-      return self(p).on_header(n);
+    callbacks_.on_header_field = [](http_parser* p, const char* at, size_t n) {
+      return self(p).on_header_name(at, n);
     };
-    callbacks_.on_header_value = callbacks_.on_header_field;
+    callbacks_.on_header_value = [](http_parser* p, const char*, size_t n) {
+      return self(p).on_header_value(n);
+    };
     callbacks_.on_body = [](http_parser* p, const char* at, size_t n) {
       return self(p).on_body(at, n);
     };
@@ -173,6 +183,7 @@ class HttpServer::Connection {
   int on_begin() {
     request_ = {};
     target_.clear();
+    header_name_.clear();
     header_bytes_ = 0;
     return 0;
   }
@@ -182,6 +193,16 @@ class HttpServer::Connection {
     header_bytes_ += n;
     header_too_large_ = header_bytes_ > server_.limits_.header_bytes_max;
     return header_too_large_ ? 1 : 0;
+  }
+  // A name may come in pieces.
+  int on_header_name(const char* at, size_t n) {
+    header_name_.append(at, std::min(n, kHeaderNameBytes));
+    return on_header(n);
+  }
+  int on_header_value(size_t n) {
+    if (::strcasecmp(header_name_.c_str(), "origin") == 0) request_.from_page = true;
+    header_name_.clear();
+    return on_header(n);
   }
   int on_url(const char* at, size_t n) {
     if (on_header(n) != 0) return 1;
@@ -301,6 +322,7 @@ class HttpServer::Connection {
   http_parser_settings callbacks_{};
   HttpRequest request_;
   std::string target_;
+  std::string header_name_;
   std::string output_;
   size_t input_begin_ = 0, input_end_ = 0;
   std::array<char, kReadBytes> input_{};

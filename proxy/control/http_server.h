@@ -32,6 +32,7 @@ struct HttpRequest {
   std::string_view method;  // "GET"
   std::string path;         // as sent, without the query; begins with '/' or is "*"
   std::string query;        // what follows the '?'
+  bool from_page = false;   // a web page's script or form sent it (the Origin header)
   std::string body;
 };
 

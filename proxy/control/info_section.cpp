@@ -29,7 +29,7 @@ uint64_t sum(const Values& values) {
 
 }  // namespace
 
-std::string info_section(const NodeStatus& node, const CounterTotals& totals) {
+std::string info_section(const NodeReport& node, const CounterTotals& totals) {
   Lines lines;
   lines.add("version", node.version);
   lines.add("node", node.id);
@@ -39,6 +39,20 @@ std::string info_section(const NodeStatus& node, const CounterTotals& totals) {
   lines.add("epoch", node.epoch);
   lines.add("primary", node.primary.value_or(""));
   lines.add("ready", uint64_t{node.ready});
+  if (node.cluster) {
+    lines.add("cluster", node.cluster->name);
+    lines.add("isolated", uint64_t{node.isolated});
+    lines.add("why", node.why);
+    for (size_t i = 0; i < node.members.size(); ++i) {
+      const MemberStatus& each = node.members[i];
+      lines.add("member" + std::to_string(i),
+                "id=" + each.id + ",zone=" + each.zone + ",region=" + each.region +
+                    ",role=" + each.role + ",alive=" + std::to_string(each.alive) + ",ready=" +
+                    std::to_string(each.ready) + ",epoch=" + std::to_string(each.position.epoch) +
+                    ",offset=" + std::to_string(each.position.offset) +
+                    ",lag=" + std::to_string(each.lag_bytes));
+    }
+  }
   lines.add("workers", uint64_t{node.workers});
   lines.add("uptime_in_seconds", node.uptime_s);
   if (node.redis) {

@@ -7,6 +7,6 @@
 
 namespace azimuth {
 
-std::string info_section(const NodeStatus& node, const CounterTotals& totals);
+std::string info_section(const NodeReport& node, const CounterTotals& totals);
 
 }  // namespace azimuth

@@ -72,17 +72,17 @@ inline constexpr std::array<std::string_view, 4> kCommandRouteNames = {"reads", 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wshadow"
 enum class CutReason : uint8_t {
-  kClosed,         // the client closed it, or QUIT
-  kReset,          // an error on its socket
-  kIdle,           // client_idle_timeout_s
-  kOutputLimit,    // did not read its replies
-  kBufferedLimit,  // the node's buffers were full and this client held the most
-  kProtocol,       // no RESP
-  kCrossProtocol,  // POST or Host: somebody points a browser at us
-  kKilled,         // CLIENT KILL, ACL DELUSER
-  kTooManyClients,     // refused at the door
-  kUpstream,       // its dedicated connection to Redis ended
-  kDrain,          // this process stops
+  kClosed,          // the client closed it, or QUIT
+  kReset,           // an error on its socket
+  kIdle,            // client_idle_timeout_s
+  kOutputLimit,     // did not read its replies
+  kBufferedLimit,   // the node's buffers were full and this client held the most
+  kProtocol,        // no RESP
+  kCrossProtocol,   // POST or Host: somebody points a browser at us
+  kKilled,          // CLIENT KILL, ACL DELUSER
+  kTooManyClients,  // refused at the door
+  kUpstream,        // its dedicated connection to Redis ended
+  kDrain,           // this process stops
 };
 inline constexpr std::array<std::string_view, 11> kCutReasonNames = {
     "closed",         "reset",  "idle",        "output-limit", "buffered-limit", "protocol",

@@ -79,7 +79,7 @@ class Text {
   std::string_view name_;
 };
 
-void append_node(Text& text, const NodeStatus& node) {
+void append_node(Text& text, const NodeReport& node) {
   text.family("azimuth_info", "gauge", "This node; always 1.");
   text.sample(1, {{"version", node.version},
                   {"node", node.id},
@@ -102,6 +102,38 @@ void append_node(Text& text, const NodeStatus& node) {
   text.gauge("process_open_fds", "Number of open file descriptors.", node.process.open_files);
   text.gauge("process_start_time_seconds", "Start time of the process, in seconds since 1970.",
              node.process.start_unix_time_s);
+}
+
+void append_cluster(Text& text, const NodeReport& node) {
+  text.gauge("azimuth_leading", "Whether this node's Redis takes the writes.",
+             node.role == "primary" ? 1 : 0);
+  text.gauge("azimuth_vacant", "Whether the group has no primary, as far as the node knows.",
+             node.primary ? 0 : 1);
+  text.gauge("azimuth_isolated", "Whether the node hears from no majority.", node.isolated ? 1 : 0);
+  const auto of_members = [&](std::string_view name, std::string_view help, auto value) {
+    text.family(name, "gauge", help);
+    for (const MemberStatus& each : node.members) {
+      text.sample(value(each), {{"member", each.id}, {"zone", each.zone}});
+    }
+  };
+  of_members("azimuth_member_alive", "Whether a member lives, as this node sees it.",
+             [](const MemberStatus& each) { return each.alive ? 1 : 0; });
+  of_members("azimuth_member_ready", "Whether a member is the primary or in sync with it.",
+             [](const MemberStatus& each) { return each.ready ? 1 : 0; });
+  of_members("azimuth_member_lag_bytes", "How far a member is behind the primary.",
+             [](const MemberStatus& each) { return each.lag_bytes; });
+  text.family("azimuth_datagrams_total", "counter",
+              "Datagrams between the nodes: sent, received, and dropped by reason.");
+  for (const NamedCount& each : node.cluster->datagrams) {
+    text.sample(each.count, {{"kind", each.name}});
+  }
+  text.family(
+      "azimuth_peer_links", "gauge",
+      "Links between the nodes, streams on them, relays to the local Redis; and counts since "
+      "the start.");
+  for (const NamedCount& each : node.cluster->links) {
+    text.sample(each.count, {{"kind", each.name}});
+  }
 }
 
 void append_commands(Text& text, WorkerMetricsView workers) {
@@ -192,10 +224,11 @@ void append_upstream(Text& text, const CounterTotals& totals) {
 
 }  // namespace
 
-std::string prometheus_text(const NodeStatus& node, WorkerMetricsView workers) {
+std::string prometheus_text(const NodeReport& node, WorkerMetricsView workers) {
   const CounterTotals totals = add_up(workers);
   Text text;
   append_node(text, node);
+  if (node.cluster) append_cluster(text, node);
   append_commands(text, workers);
   append_reads(text, totals);
   text.family("azimuth_command_duration_seconds", "histogram",

@@ -12,6 +12,6 @@ inline constexpr std::string_view kPrometheusContentType =
     "text/plain; version=0.0.4; charset=utf-8";
 
 // Commands that never ran have no line; everything else always has.
-std::string prometheus_text(const NodeStatus& node, WorkerMetricsView workers);
+std::string prometheus_text(const NodeReport& node, WorkerMetricsView workers);
 
 }  // namespace azimuth

@@ -385,17 +385,17 @@ void RedisWatch::on_reply(const redisReply& reply) {
   if (question == Question::kLogin) return on_login_reply(reply);
   if (question == Question::kCommands) return on_commands_reply(reply);
 
-  ProbeReply answer;
+  RedisReply answer;
   std::vector<std::string> words;
   std::vector<std::string_view> elements;
   if (reply.type == REDIS_REPLY_ERROR) {
-    answer.kind = ProbeReply::Kind::kError;
+    answer.kind = RedisReply::Kind::kError;
     answer.text = text_of(reply);
   } else if (is_text(reply)) {
-    answer.kind = ProbeReply::Kind::kText;
+    answer.kind = RedisReply::Kind::kText;
     answer.text = text_of(reply);
   } else if (reply.type == REDIS_REPLY_ARRAY) {
-    answer.kind = ProbeReply::Kind::kList;
+    answer.kind = RedisReply::Kind::kList;
     lay_flat(reply, words);
     elements.assign(words.begin(), words.end());
     answer.elements = elements;

@@ -50,6 +50,24 @@ Json member_json(const MemberStatus& member) {
           {"lag", member.lag_bytes}};
 }
 
+Json cluster_json(const ClusterReport& cluster) {
+  Json witnesses = Json::array();
+  for (const WitnessStatus& each : cluster.witnesses) {
+    witnesses.push_back(
+        {{"id", each.id}, {"zone", each.zone}, {"region", each.region}, {"alive", each.alive}});
+  }
+  Json datagrams = Json::object(), links = Json::object();
+  for (const NamedCount& each : cluster.datagrams) datagrams[each.name] = each.count;
+  for (const NamedCount& each : cluster.links) links[each.name] = each.count;
+  return {{"name", cluster.name},
+          {"voters", cluster.voters},
+          {"witnesses", witnesses},
+          {"sidecars", cluster.sidecars},
+          {"switchover", cluster.switchover},
+          {"datagrams", datagrams},
+          {"links", links}};
+}
+
 Json redis_json(const RedisFacts& redis) {
   Json object = {{"address", redis.address}, {"status", redis.status}};
   if (!redis.reason.empty()) object["reason"] = redis.reason;
@@ -167,13 +185,14 @@ uint64_t quantile_us(std::span<const uint64_t> buckets, double share) {
   return Histogram::upper_us(buckets.size() - 1);
 }
 
-std::string status_json(const NodeStatus& node, WorkerMetricsView workers) {
+std::string status_json(const NodeReport& node, WorkerMetricsView workers) {
   Json document = {
       {"node", node.id},           {"zone", node.zone},
       {"region", node.region},     {"role", node.role},
       {"epoch", node.epoch},       {"primary", node.primary ? Json(*node.primary) : Json(nullptr)},
       {"isolated", node.isolated}, {"ready", node.ready}};
   if (!node.ready) document["not_ready_reason"] = node.not_ready_reason;
+  if (!node.why.empty()) document["why"] = node.why;
   document["draining"] = node.draining;
   document["version"] = node.version;
   document["uptime_s"] = node.uptime_s;
@@ -184,6 +203,7 @@ std::string status_json(const NodeStatus& node, WorkerMetricsView workers) {
   for (const MemberStatus& member : node.members) {
     document["members"].push_back(member_json(member));
   }
+  document["cluster"] = node.cluster ? cluster_json(*node.cluster) : Json(nullptr);
   document["counters"] = counters_json(add_up(workers));
   document["process"] = {{"resident_bytes", node.process.resident_bytes},
                          {"cpu_seconds", node.process.cpu_seconds},

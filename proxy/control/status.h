@@ -25,6 +25,29 @@ struct MemberStatus {
   uint64_t lag_bytes = 0;  // behind the primary
 };
 
+// A node without a Redis that votes.
+struct WitnessStatus {
+  std::string id, zone, region;
+  bool alive = false;
+};
+
+// Of datagrams between nodes; see proxy/peer.
+struct NamedCount {
+  std::string name;
+  uint64_t count = 0;
+};
+
+// What a node of a cluster says beside its members.
+struct ClusterReport {
+  std::string name;
+  std::vector<std::string> voters;
+  std::vector<WitnessStatus> witnesses;
+  uint64_t sidecars = 0;   // others that do not vote, as far as they are known
+  std::string switchover;  // how the last one went that was asked of this node
+  std::vector<NamedCount> datagrams;
+  std::vector<NamedCount> links;  // the first three are of now, the others since the start
+};
+
 struct RedisFacts {
   std::string address;
   std::string status;  // "up", "stuck", "down"
@@ -42,12 +65,13 @@ struct ProcessFacts {
   int64_t start_unix_time_s = 0;
 };
 
-struct NodeStatus {
+struct NodeReport {
   std::string id, zone, region, version;
-  std::string role;  // "primary", "replica", "sidecar", "vacant"
+  std::string role;  // "primary", "replica", "witness", "sidecar"
   uint64_t epoch = 0;
   std::optional<std::string> primary;  // a node id
   bool isolated = false;
+  std::string why;  // there is no primary
   bool ready = false;
   std::string not_ready_reason;  // for /readyz and people
   bool draining = false;
@@ -56,6 +80,7 @@ struct NodeStatus {
   std::vector<std::string> listen;  // endpoints as text
   std::optional<RedisFacts> redis;  // none: a sidecar
   std::vector<MemberStatus> members;
+  std::optional<ClusterReport> cluster;
   ProcessFacts process;
 };
 
@@ -86,6 +111,6 @@ CounterTotals add_up(WorkerMetricsView workers);
 uint64_t quantile_us(std::span<const uint64_t> buckets, double share);
 
 // The document of GET /status (DESIGN: outside interface); one line, no newline.
-std::string status_json(const NodeStatus& node, WorkerMetricsView workers);
+std::string status_json(const NodeReport& node, WorkerMetricsView workers);
 
 }  // namespace azimuth

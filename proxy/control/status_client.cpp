@@ -5,11 +5,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <vector>
 
 #include "conf/limits.h"
@@ -24,6 +26,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr size_t kReplyBytesMax = 16 * kMiB;
 constexpr uint32_t kTimeoutMs = 5000;
+constexpr uint32_t kWishTimeoutMs = 15'000;  // longer than the node itself waits
+constexpr useconds_t kWishPollUs = 30'000;
 
 // A connected socket that keeps to one deadline.
 class Exchange {
@@ -155,11 +159,12 @@ std::string latency_line(const Json& latency) {
   return "p50 " + text_of(latency, "p50") + " us, p99 " + text_of(latency, "p99") + " us";
 }
 
-std::string listen_line(const Json& status) {
+// The strings of a list.
+std::string names_of(const Json& object, const char* key) {
   std::string out;
-  const Json& listen = member(status, "listen");
-  if (listen.is_array()) {
-    for (const Json& each : listen) {
+  const Json& list = member(object, key);
+  if (list.is_array()) {
+    for (const Json& each : list) {
       if (each.is_string()) out += (out.empty() ? "" : ", ") + printable(each.get<std::string>());
     }
   }
@@ -182,7 +187,8 @@ std::string member_table(const Json& members) {
 
 }  // namespace
 
-Result<HttpReply> http_get(const Endpoint& endpoint, std::string_view path, uint32_t timeout_ms) {
+Result<HttpReply> http_request(const Endpoint& endpoint, std::string_view method,
+                               std::string_view target, uint32_t timeout_ms) {
   const auto failed = [](int code) {
     return make_error(ErrorCode::kUnavailable, Fault::kPeer, std::strerror(-code));
   };
@@ -193,10 +199,10 @@ Result<HttpReply> http_get(const Endpoint& endpoint, std::string_view path, uint
   if (fd < 0) return failed(fd);
   Exchange exchange(fd, timeout_ms);
   if (const int rc = exchange.connected(); rc != 0) return failed(rc);
-  std::string request = "GET ";
-  request.append(path).append(" HTTP/1.1\r\nHost: ");
+  std::string request(method);
+  request.append(" ").append(target).append(" HTTP/1.1\r\nHost: ");
   request.append(endpoint.kind == Endpoint::Kind::kTcp ? to_string(endpoint) : "localhost");
-  request.append("\r\nConnection: close\r\n\r\n");
+  request.append("\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
   if (const int rc = exchange.send(request); rc != 0) return failed(rc);
   std::string bytes;
   if (const int rc = exchange.receive_all(bytes); rc != 0) return failed(rc);
@@ -228,8 +234,9 @@ Result<std::string> status_table(std::string_view document) {
                               (is_true(status, "isolated") ? ", isolated" : "") +
                               (is_true(status, "draining") ? ", draining" : "")});
   rows.push_back({"primary", text_of(status, "primary") + ", epoch " + text_of(status, "epoch")});
+  if (status.contains("why")) rows.push_back({"", "no primary: " + text_of(status, "why")});
   rows.push_back({"zone", text_of(status, "zone") + ", region " + text_of(status, "region")});
-  rows.push_back({"listen", listen_line(status)});
+  rows.push_back({"listen", names_of(status, "listen")});
   rows.push_back({"redis", redis_line(member(status, "redis"))});
   rows.push_back({"clients", text_of(clients, "connected") + " now, " +
                                  text_of(clients, "accepted") + " accepted"});
@@ -237,29 +244,105 @@ Result<std::string> status_table(std::string_view document) {
   rows.push_back({"errors", counts(member(counters, "errors"))});
   rows.push_back({"latency", "reads " + latency_line(member(latency, "reads")) + "; writes " +
                                  latency_line(member(latency, "writes"))});
+  const Json& cluster = member(status, "cluster");
+  if (cluster.is_object()) {
+    rows.push_back({"cluster", text_of(cluster, "name") + ", voters " +
+                                   names_of(cluster, "voters") + ", sidecars " +
+                                   text_of(cluster, "sidecars")});
+    for (const Json& each : member(cluster, "witnesses")) {
+      rows.push_back({"witness", text_of(each, "id") + " in zone " + text_of(each, "zone") +
+                                     (is_true(each, "alive") ? ", alive" : ", dead")});
+    }
+  }
   return columns(rows, "") + member_table(member(status, "members"));
 }
 
-int run_status(const std::string& address, bool as_json) {
-  const auto endpoint = parse_endpoint(address);
-  if (!endpoint.ok()) {
-    std::fprintf(stderr, "azimuth status: --addr %s\n", endpoint.error().message.c_str());
-    return 2;
-  }
-  const auto failed = [&](const std::string& why) {
+namespace {
+
+// One of the commands, and the node that it asks.
+struct Asking {
+  const char* command;
+  const std::string& address;
+  Endpoint endpoint;
+
+  int no_answer(const std::string& why) const {
     std::fprintf(
         stderr,
-        "azimuth status: no answer from %s: %s\n"
+        "azimuth %s: no answer from %s: %s\n"
         "Is azimuth running there, with [admin] address = \"%s\"? Otherwise name its admin "
-        "address: azimuth status --addr ADDR:PORT\n",
-        address.c_str(), why.c_str(), address.c_str());
+        "address: azimuth %s --addr ADDR:PORT\n",
+        command, address.c_str(), why.c_str(), address.c_str(), command);
     return 1;
-  };
-  const auto reply = http_get(*endpoint, "/status", kTimeoutMs);
-  if (!reply.ok()) return failed(reply.error().message);
-  if (reply->status != 200) return failed("HTTP status " + std::to_string(reply->status));
+  }
+  int no(const std::string& why) const {
+    std::fprintf(stderr, "azimuth %s: %s\n", command, printable(why).c_str());
+    return 1;
+  }
+};
+
+std::optional<Asking> asking(const char* command, const std::string& address) {
+  const auto endpoint = parse_endpoint(address);
+  if (endpoint.ok()) return Asking{command, address, *endpoint};
+  std::fprintf(stderr, "azimuth %s: --addr %s\n", command, endpoint.error().message.c_str());
+  return std::nullopt;
+}
+
+std::string percent_encoded(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_';
+    char code[4];
+    std::snprintf(code, sizeof code, "%%%02X", static_cast<unsigned char>(c));
+    out += plain ? std::string(1, c) : std::string(code);
+  }
+  return out;
+}
+
+// Asks for another primary, and looks at /status until that is done or refused.
+int run_wish(const char* command, const std::string& address, const std::string& target) {
+  const auto node = asking(command, address);
+  if (!node) return 2;
+  const auto asked = http_request(node->endpoint, "POST", target, kTimeoutMs);
+  if (!asked.ok()) return node->no_answer(asked.error().message);
+  std::string body = asked->body;
+  while (body.ends_with('\n')) body.pop_back();
+  if (asked->status != 202) return node->no(body);
+  const auto deadline = Clock::now() + std::chrono::milliseconds(kWishTimeoutMs);
+  while (Clock::now() < deadline) {
+    const auto reply = http_request(node->endpoint, "GET", "/status", kTimeoutMs);
+    if (!reply.ok()) return node->no_answer(reply.error().message);
+    const Json status = Json::parse(reply->body, nullptr, false);
+    const std::string how = text_of(member(status, "cluster"), "switchover");
+    if (how == "done") {
+      std::printf("%s is the primary, epoch %s\n", text_of(status, "primary").c_str(),
+                  text_of(status, "epoch").c_str());
+      return std::fflush(stdout) == 0 ? 0 : 1;
+    }
+    if (how.starts_with("refused: ")) return node->no(how.substr(9));
+    ::usleep(kWishPollUs);
+  }
+  return node->no("not done in time; azimuth status shows how it goes on");
+}
+
+}  // namespace
+
+int run_switchover(const std::string& address, const std::string& node) {
+  const std::string query = node.empty() ? "" : "?to=" + percent_encoded(node);
+  return run_wish("switchover", address, "/switchover" + query);
+}
+
+int run_elect_force(const std::string& address, const std::string& node) {
+  return run_wish("elect", address, "/elect?force=" + percent_encoded(node));
+}
+
+int run_status(const std::string& address, bool as_json) {
+  const auto node = asking("status", address);
+  if (!node) return 2;
+  const auto reply = http_request(node->endpoint, "GET", "/status", kTimeoutMs);
+  if (!reply.ok()) return node->no_answer(reply.error().message);
+  if (reply->status != 200) return node->no_answer("HTTP status " + std::to_string(reply->status));
   const auto table = status_table(reply->body);
-  if (!table.ok()) return failed(table.error().message);
+  if (!table.ok()) return node->no_answer(table.error().message);
   const std::string& text = as_json ? reply->body : *table;
   std::fputs(text.c_str(), stdout);
   if (!text.ends_with('\n')) std::fputc('\n', stdout);

@@ -1,4 +1,5 @@
-// `azimuth status`: GET /status of a running node, shown to people. Blocking, with a deadline.
+// `azimuth status` and `azimuth switchover`: a running node asked over its admin listener. Blocking,
+// with a deadline.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +16,9 @@ struct HttpReply {
   std::string body;
 };
 
-// One GET over a connection of its own. Bounded in time (for the whole exchange) and size.
-Result<HttpReply> http_get(const Endpoint& endpoint, std::string_view path, uint32_t timeout_ms);
+// One request over a connection of its own. Bounded in time (for the whole exchange) and size.
+Result<HttpReply> http_request(const Endpoint& endpoint, std::string_view method,
+                               std::string_view target, uint32_t timeout_ms);
 
 // The document of /status as a table; an error if it is none. What came from the node and is not
 // printable does not reach the terminal. Pure.
@@ -24,5 +26,10 @@ Result<std::string> status_table(std::string_view document);
 
 // The command. Exit code 0; 1 if the node cannot be asked; 2 for an address that is none.
 int run_status(const std::string& address, bool as_json);
+
+// `azimuth switchover` (to `node`, or to the fittest) and `azimuth elect --force`: exit code 0 when
+// the new primary is ready; 1 with the reason if it cannot be had; 2 for an address that is none.
+int run_switchover(const std::string& address, const std::string& node);
+int run_elect_force(const std::string& address, const std::string& node);
 
 }  // namespace azimuth

@@ -82,13 +82,15 @@ void row(std::string& out, std::string_view name, std::string_view value,
 }
 void close_table(std::string& out) { out.append("</table>\n"); }
 
-void append_node(std::string& out, const NodeStatus& node) {
+void append_node(std::string& out, const NodeReport& node) {
   open_table(out, "Node");
   row(out, "ready", node.ready ? "yes" : "no: " + node.not_ready_reason,
       node.ready ? "good" : "bad");
   row(out, "role", node.role);
   row(out, "primary", node.primary ? *node.primary : "none");
+  if (!node.why.empty()) row(out, "no primary, since", node.why, "bad");
   row(out, "epoch", std::to_string(node.epoch));
+  if (node.isolated) row(out, "isolated", "hears from no majority of the voters", "bad");
   row(out, "zone", node.zone.empty() ? "-" : node.zone);
   row(out, "region", node.region.empty() ? "-" : node.region);
   std::string listen;
@@ -115,7 +117,7 @@ void append_redis(std::string& out, const RedisFacts& redis) {
   close_table(out);
 }
 
-void append_members(std::string& out, const NodeStatus& node) {
+void append_members(std::string& out, const NodeReport& node) {
   if (node.members.empty()) return;
   out.append(
       "<h2>Members</h2>\n<table>\n<tr><th>id</th><th>zone</th><th>role</th><th>alive</th>"
@@ -129,6 +131,24 @@ void append_members(std::string& out, const NodeStatus& node) {
     out.append("</td><td>").append(std::to_string(member.position.epoch));
     out.append(":").append(std::to_string(member.position.offset));
     out.append("</td><td>").append(grouped(member.lag_bytes)).append("</td></tr>\n");
+  }
+  close_table(out);
+}
+
+void append_cluster(std::string& out, const ClusterReport& cluster) {
+  open_table(out, "Cluster");
+  row(out, "name", cluster.name);
+  std::string voters;
+  for (const std::string& each : cluster.voters) voters += (voters.empty() ? "" : ", ") + each;
+  row(out, "voters", voters.empty() ? "none yet" : voters);
+  for (const WitnessStatus& each : cluster.witnesses) {
+    row(out, "witness " + escaped(each.id), each.alive ? "alive" : "dead",
+        each.alive ? "good" : "bad");
+  }
+  row(out, "sidecars", grouped(cluster.sidecars));
+  if (!cluster.switchover.empty()) row(out, "last switchover", cluster.switchover);
+  for (const NamedCount& each : cluster.datagrams) {
+    if (each.count > 0) row(out, "datagrams, " + each.name, grouped(each.count));
   }
   close_table(out);
 }
@@ -159,13 +179,14 @@ void append_traffic(std::string& out, const CounterTotals& totals) {
 
 }  // namespace
 
-std::string status_page(const NodeStatus& node, WorkerMetricsView workers) {
+std::string status_page(const NodeReport& node, WorkerMetricsView workers) {
   std::string out(kHead);
   out.append("<title>azimuth ").append(escaped(node.id)).append("</title>\n</head>\n<body>\n");
   out.append("<h1>azimuth ").append(escaped(node.id)).append("</h1>\n");
   append_node(out, node);
   if (node.redis) append_redis(out, *node.redis);
   append_members(out, node);
+  if (node.cluster) append_cluster(out, *node.cluster);
   append_traffic(out, add_up(workers));
   out.append("<footer><a href=\"status\">status</a> as JSON, <a href=\"metrics\">metrics</a> for ");
   out.append("Prometheus</footer>\n</body>\n</html>\n");

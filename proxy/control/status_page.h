@@ -8,6 +8,6 @@
 
 namespace azimuth {
 
-std::string status_page(const NodeStatus& node, WorkerMetricsView workers);
+std::string status_page(const NodeReport& node, WorkerMetricsView workers);
 
 }  // namespace azimuth

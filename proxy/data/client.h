@@ -10,8 +10,10 @@
 
 #include <uv.h>
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -59,7 +61,12 @@ struct ClientExtra {
   std::string deferred;   // the request that an answer from Redis is awaited for, as RESP
   int32_t select_db = 0;  // SELECT under way
   int channels = 0, patterns = 0, shard_channels = 0;  // subscribed to, as Redis has confirmed
-  size_t hello_step = 0;                               // of the HELLO under way
+  // The names of those, by PubsubFamily, to be subscribed to again at another primary; not known
+  // any more where they took more than kSubscriptionsKeptBytesMax.
+  std::array<std::set<std::string, std::less<>>, 3> subscriptions;
+  size_t subscription_bytes = 0;
+  bool watch_lost = false;      // what it watches may have changed meanwhile: EXEC aborts
+  size_t hello_step = 0;        // of the HELLO under way
   bool ask_after_exec = false;  // the transaction holds HELLO or CLIENT SETNAME
   bool ask_name = false;        // ... and may change the name
 };
@@ -77,6 +84,7 @@ class Client {
   std::unique_ptr<ClientExtra> extra_;
   const char* span = nullptr;  // replies in the worker's receive block, to be sent this turn
   uint32_t span_size = 0;
+  size_t unread = 0;  // of its output, what the worker's total counts
   uint32_t inflight = 0;
   uint32_t ending = 0;  // EXEC, DISCARD and UNWATCH sent and not answered: until then it is pinned
   ClientRef self;

@@ -7,15 +7,12 @@
 #include "proxy/data/dispatch.h"
 #include "session/client_command.h"
 #include "session/reply_writer.h"
+#include "session/strict_integer.h"
 #include "session/tracking.h"
 #include "session/words.h"
 
 namespace azimuth {
 namespace {
-
-std::vector<std::string_view> views(const std::vector<std::string>& args) {
-  return {args.begin(), args.end()};
-}
 
 constexpr std::string_view kConnectionGone =
     "-CLUSTERDOWN azimuth: the connection to Redis was lost; the command did not run\r\n";
@@ -224,7 +221,11 @@ void track_with_redirect(Worker& worker, Client& client, std::string_view id_tex
     const std::string_view target = redis_id.empty() ? std::string_view("0") : redis_id;
     if (const auto at = redirect_position(sent)) sent[*at] = target;
     Worker& home = *asking.worker;
-    if (asking.dedicated == nullptr) return answer(home, asking, kConnectionGone);
+    if (asking.dedicated == nullptr) {
+      asking.close_after_flush = true;  // what comes behind is not to go untracked
+      home.mark_dirty(asking);
+      return answer(home, asking, kConnectionGone);
+    }
     const TrackingState none;
     const TrackingState& now = asking.session.extra_ ? asking.session.extra_->tracking : none;
     const auto request =
@@ -400,8 +401,14 @@ Step handle_slowlog(Worker& worker, Client& client, const Request& request) {
 
 void perform_slowlog(Worker& worker, Client& client, std::span<const std::string_view> args) {
   const std::string_view what = args[2];
-  size_t count = 10;
-  if (args.size() > 3) std::from_chars(args[3].data(), args[3].data() + args[3].size(), count);
+  int64_t count = 10;
+  if (same_word(what, "get") && args.size() > 3) {
+    const std::optional<int64_t> asked = parse_integer(args[3]);
+    if (!asked || *asked < -1) {
+      return answer(worker, client, error_line("count should be greater than or equal to -1"));
+    }
+    count = *asked;
+  }
   struct Gathered {
     std::mutex mutex;
     std::vector<std::vector<SlowlogEntry>> logs;
@@ -416,7 +423,8 @@ void perform_slowlog(Worker& worker, Client& client, std::span<const std::string
   const std::string word(what);
   worker.ask_all(client, ask, [gathered, count, word](Client& asking, const std::string&) {
     std::string out;
-    const size_t most = same_word(word, "get") ? count : SIZE_MAX;
+    const bool all = !same_word(word, "get") || count < 0;
+    const size_t most = all ? SIZE_MAX : static_cast<size_t>(count);
     const std::vector<SlowlogEntry> entries = merge_slowlogs(std::move(gathered->logs), most);
     if (same_word(word, "reset")) {
       out = kOkReply;

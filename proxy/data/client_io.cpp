@@ -2,6 +2,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "proxy/control/log.h"
@@ -161,6 +162,7 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
     return p;
   }
   const bool reads_only = upstream.role() == Role::kReads;
+  const bool quorum = upstream.role() == Role::kQuorum;
   const CommandRoute route = upstream.role() == Role::kReads      ? CommandRoute::kReads
                              : upstream.role() < Role::kDedicated ? CommandRoute::kWrites
                                                                   : CommandRoute::kDedicated;
@@ -176,13 +178,15 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
     }
     const CommandRow* row = find_command(frame_.args[0]);
     if (row == nullptr || row->handling != Handling::kForward || row->has_subcommands ||
-        (reads_only && plain_roles_[row->id] != Role::kReads)) {
+        (reads_only && plain_roles_[row->id] != Role::kReads) ||
+        (quorum && plain_roles_[row->id] == Role::kReads)) {
       break;
     }
     entry.size = frame_.size;
     entry.command = row->id;
     entry.repeatable = repeatable(*row);
     entry.write = (row->flags & (kWrite | kMayReplicate)) != 0;
+    entry.quorum = quorum && entry.write;
     upstream.add_to_run(entry);
     metrics_.count_command(row->id, route);
     ++client.inflight;
@@ -226,10 +230,7 @@ const char* Worker::process_requests(Client& client, const BlockRef& block, cons
       case FrameStatus::kNeedMore:
         return p;
       case FrameStatus::kError:
-        if (client.inflight != 0) {
-          client.wait = Wait::kDrain;  // the earlier replies come first
-          return p;
-        }
+        if (!drained_or_wait(client)) return p;  // the earlier replies come first
         protocol_error(client, protocol_error_reply(error));
         return end;
     }
@@ -276,7 +277,10 @@ void Worker::go_on(Client& client) {
       scan_partial(client);
     }
   }
-  if (client.closing || client.wait != Wait::kNone || client.close_after_flush) return;
+  if (client.closing || client.close_after_flush) return;
+  // It may have left while it was not read: what it blocks on now must not outlive it.
+  if (client.wait == Wait::kAnswer && !client.reading) update_poll(client);
+  if (client.wait != Wait::kNone) return;
   if (client.eof) {
     if (client.inflight == 0) finish_soon(client);
     return;
@@ -306,9 +310,10 @@ void Worker::on_client_eof(Client& client) {
 
 void Worker::protocol_error(Client& client, std::string_view text) {
   metrics_.count_error(ErrorKind::kProtocol);
-  reply(client, text);
+  answer(*this, client, text);
   client.input.reset();
   client.close_after_flush = true;
+  mark_dirty(client);
 }
 
 // --- writing -----------------------------------------------------------------------------------
@@ -330,10 +335,7 @@ void Worker::deliver_apart(Client& client, const BlockRef& block, std::string_vi
   client.span = bytes.data();
   client.span_size = static_cast<uint32_t>(bytes.size());
   if (span_block_.get() != block.get()) span_block_ = block;
-  if (!client.dirty) {
-    client.dirty = true;
-    dirty_clients_.push_back(client.self.index);
-  }
+  mark_dirty(client);
 }
 
 void Worker::reply(Client& client, std::string_view text) {
@@ -344,10 +346,7 @@ void Worker::reply(Client& client, std::string_view text) {
     client.span_size = 0;
   }
   client.output->append(text);
-  if (!client.dirty) {
-    client.dirty = true;
-    dirty_clients_.push_back(client.self.index);
-  }
+  mark_dirty(client);
 }
 
 void Worker::flush_clients() {
@@ -400,6 +399,8 @@ void Worker::flush_client(Client& client) {
 
 void Worker::after_flush(Client& client) {
   const size_t left = client.output ? client.output->size() : 0;
+  unread_bytes_ += left - client.unread;
+  client.unread = left;
   if (left == 0) {
     client.output.reset();
     if (client.close_after_flush && client.inflight == 0) return cut(client, CutReason::kClosed);
@@ -419,6 +420,13 @@ void Worker::after_flush(Client& client) {
     client.upstream->check_front_reads();
   }
   if (client.wait == Wait::kOutput && left < kClientOutputLowBytes) resume(client);
+}
+
+bool Worker::absorbs(size_t unread) const {
+  const auto& limits = settings_->limits;
+  const uint64_t most = std::min<uint64_t>(kAbsorbedBytesMax,
+                                           limits.buffered_bytes_max / process_.workers.size() / 2);
+  return unread < limits.client_output_bytes_max / 2 && unread_bytes_ < most;
 }
 
 void Worker::update_poll(Client& client) {
@@ -443,6 +451,7 @@ void Worker::cut(Client& client, CutReason reason) {
   log_debug("client_closed",
             {{"id", client.id}, {"reason", kCutReasonNames[static_cast<size_t>(reason)]}});
   ++client.self.generation;  // what is outstanding for it is nobody's now
+  unread_bytes_ -= std::exchange(client.unread, 0);
   client.span_size = 0;
   client.output.reset();
   client.input.reset();

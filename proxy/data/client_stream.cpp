@@ -36,6 +36,8 @@ void Worker::stream_readable(Client& client, const BlockRef& block, const char* 
   p += fed.consumed;
   if (fed.status != FrameStatus::kNeedMore) {
     client.stream.reset();
+    upstream.ask_quorum();
+    if (draining_) client.close_after_flush = true;
     if (fed.status == FrameStatus::kError) {
       // Redis has the same bytes, answers the same error and closes; so do we then.
       client.close_after_flush = true;
@@ -46,10 +48,7 @@ void Worker::stream_readable(Client& client, const BlockRef& block, const char* 
   upstream.flush();
   if (client.closing) return;
   if (client.stream) {
-    if (client.dedicated != nullptr && upstream.full()) {
-      client.wait = Wait::kUpstream;
-      upstream.waiting.push_back(client.self);
-    }
+    if (client.dedicated != nullptr) room_or_wait(client, upstream);
     return;
   }
   p = process_requests(client, block, p, end);

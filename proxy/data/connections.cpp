@@ -43,6 +43,10 @@ void Worker::close_identity(Identity& identity) {
   for (Upstream* upstream : identity.shared) {
     if (upstream != nullptr) upstream->begin_close();
   }
+  close_idle(identity);
+}
+
+void Worker::close_idle(Identity& identity) {
   const std::vector<Upstream*> idle = std::move(identity.idle);
   identity.idle.clear();
   for (Upstream* upstream : idle) upstream->begin_close();
@@ -107,6 +111,54 @@ void Worker::give_back(Upstream& upstream) {
   pool.push_back(&upstream);
 }
 
+// The primary is another one now, or nobody: every connection follows.
+void Worker::retarget(const Target& target) {
+  const Target before = std::exchange(target_, target);
+  if (relays_) {
+    const bool near = target_.kind == TargetKind::kNear;
+    if (near) relays_->set_tunnel_epoch(target_.epoch);
+    // Whoever still sends to the epoch that is over has to look for its successor.
+    const uint64_t over = near ? target_.epoch - 1 : std::max(before.epoch, target_.epoch);
+    relays_->refuse(StreamKind::kCommands, over);
+    relays_->refuse(StreamKind::kTunnel, over);
+  }
+  if (target_.same_place(before)) return;
+  // As much time as when a Redis goes away, from this moment on.
+  away_since_ms_ = 0;
+  for (const auto& identity : identities_) close_idle(*identity);
+  for (Upstream* each : all_upstreams()) each->retarget();
+}
+
+void Worker::set_holding(bool holding) {
+  if (holding == holding_) return;
+  holding_ = holding;
+  told_quiet_ = false;
+  holding_since_ms_ = now_ms();
+  if (holding) retry_in(kStragglersMsMax);
+  if (relays_) relays_->hold(holding);
+  for (Upstream* each : all_upstreams()) holding ? each->hold() : each->release();
+}
+
+void Worker::check_quiet() {
+  if (told_quiet_) return;
+  // What takes longer (a transaction that its client does not end) is broken off.
+  if (now_ms() - holding_since_ms_ < kStragglersMsMax) {
+    if (relays_ && relays_->open_commands() != 0) return;
+    for (const auto& [upstream, owned] : upstreams_) {
+      if (!upstream->quiet()) return;
+    }
+  }
+  told_quiet_ = true;
+  process_.worker_quiet(index_);
+}
+
+std::vector<Upstream*> Worker::all_upstreams() const {
+  std::vector<Upstream*> all;
+  all.reserve(upstreams_.size());
+  for (const auto& [pointer, owned] : upstreams_) all.push_back(pointer);
+  return all;
+}
+
 void Worker::bury(Upstream& upstream) {
   std::erase_if(dirty_upstreams_, [&](Upstream* each) { return each == &upstream; });
   if (Identity* identity = upstream.identity()) {
@@ -123,9 +175,7 @@ void Worker::bury(Upstream& upstream) {
 void Worker::on_upstream_ready(Upstream& upstream) {
   // Redis is back: whoever still waits to try again does so now.
   if (std::exchange(away_since_ms_, 0) != 0) {
-    std::vector<Upstream*> all;
-    for (auto& [pointer, owned] : upstreams_) all.push_back(pointer);
-    for (Upstream* each : all) each->retry_now();
+    for (Upstream* each : all_upstreams()) each->retry_now();
   }
   if (&upstream == auth_) return tell_login_known();
   if (upstream.role() == Role::kReads && upstream.identity()->idle.empty() &&
@@ -202,6 +252,7 @@ void Worker::on_dedicated_lost(Upstream& upstream) {
     owner->dedicated = nullptr;
     return cut(*owner, CutReason::kUpstream);
   }
+  if (carry_over(*owner, upstream)) return;
   if (owner->holds_state() || owner->stream) {
     // What it held in Redis is gone, and the client must know: as with a Redis that restarts.
     upstream.fail_outstanding();
@@ -212,10 +263,7 @@ void Worker::on_dedicated_lost(Upstream& upstream) {
     owner->stream.reset();
     owner->inflight = owner->ending = 0;
     owner->close_after_flush = true;
-    if (!owner->dirty) {
-      owner->dirty = true;
-      dirty_clients_.push_back(owner->self.index);
-    }
+    mark_dirty(*owner);
     metrics_.count_cut(CutReason::kUpstream);
     return upstream.begin_close();
   }
@@ -231,8 +279,8 @@ void Worker::on_dedicated_lost(Upstream& upstream) {
   upstream.begin_close();
 }
 
-// It never came to be: whatever its client wanted it for has been answered with an error, and none
-// of it holds.
+// It never came to be: whatever its client wanted it for has been answered with an error. What
+// comes behind a MULTI or a WATCH must not run without it.
 void Worker::on_dedicated_refused(Upstream& upstream) {
   if (upstream.closed()) return;
   Client* owner = client(upstream.owner);
@@ -241,10 +289,13 @@ void Worker::on_dedicated_refused(Upstream& upstream) {
     owner->dedicated = nullptr;
     if (owner->upstream == &upstream) owner->upstream = nullptr;
     Session& session = owner->session;
-    session.in_multi = session.watching = session.subscribed = session.tracking = false;
-    owner->keep_dedicated = false;
+    if (session.subscribed && owner->extra().subscription_bytes != 0) {
+      // It believes that it hears what is published.
+      upstream.begin_close();
+      return cut(*owner, CutReason::kUpstream);
+    }
     owner->ending = 0;
-    if (owner->opaque || owner->stream) {
+    if (owner->holds_state() || owner->stream) {
       owner->stream.reset();
       owner->close_after_flush = true;
       finish_soon(*owner);

@@ -66,6 +66,12 @@ Step before_login(Worker& worker, Client& client, const Request& request, const 
 // A command whose reply may be long in coming: on the client's own connection, and the client's
 // next requests wait for it, as they do in Redis.
 Step blocking(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
+  if (client.eof) {  // as Redis, which forgets a client that has gone: it takes nothing any more
+    if (!drained_or_wait(client)) return Step::kWait;
+    client.close_after_flush = true;
+    worker.mark_dirty(client);
+    return Step::kDone;
+  }
   if (!own_connection(worker, client)) return Step::kWait;
   if (row.handling == Handling::kWait) {
     // WAIT counts the replicas that hold what this connection has written. It has written nothing;

@@ -24,12 +24,14 @@ Role role_for(const Topology& topology, const SessionView& session, const Comman
 void answer(Worker& worker, Client& client, std::string_view text);
 // Waits for the client's outstanding replies; true if there are none.
 bool drained_or_wait(Client& client);
+// Waits for room in the queue of `upstream`; true if there is some.
+bool room_or_wait(Client& client, Upstream& upstream);
 // The entry of a forwarded request, and its queueing on `upstream`.
 Entry entry_for(Client& client, const CommandRow* row);
 Step forward_plain(Worker& worker, Client& client, const Request& request, const CommandRow* row,
                    EntryKind kind = EntryKind::kReply, Topic topic = Topic::kNone);
 // The shared connection for a stateless command: where the client's replies are outstanding, if the
-// order allows; null: it has to wait for them.
+// order allows; null: the client waits for them.
 Upstream* pick(Worker& worker, Client& client, const CommandRow* row, bool more);
 // On the connection that is the client's own already.
 Step forward_own(Worker& worker, Client& client, const Request& request, const CommandRow& row,
@@ -45,6 +47,9 @@ void wear_name(Worker& worker, Client& client);
 // What HELLO or CLIENT SETNAME did on the client's own connection, in a transaction or in part,
 // only that connection knows.
 void ask_state(Worker& worker, Client& client, bool name);
+// In place of EXEC.
+void abort_exec(Worker& worker, Client& client, const CommandRow& row);
+void make_abort(Entry& exec, std::string& bytes);
 // Makes Redis abort the transaction, and tells the client why.
 Step poison(Worker& worker, Client& client);
 // CLIENT KILL and UNBLOCK inside MULTI: queued where they mean nobody, else poison().
@@ -53,6 +58,7 @@ Step queue_if_nobody(Worker& worker, Client& client, const Request& request);
 // Remembers the request for when Redis has answered; take_deferred reads it back.
 void defer(Client& client, const Request& request);
 std::vector<std::string> take_deferred(Client& client);
+std::vector<std::string_view> views(const std::vector<std::string>& args);
 
 // What azimuth answers itself outside MULTI; inside, Redis queues it.
 Step queue_local(Worker& worker, Client& client, const Request& request, const CommandRow& row);

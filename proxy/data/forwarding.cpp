@@ -20,27 +20,30 @@ Role role_for(const Topology& topology, const SessionView& session, const Comman
   return channel == Channel::kWrites ? Role::kWrites : Role::kReads;
 }
 
-// The connection for a stateless command: where the client's replies are outstanding, if the order
-// allows; null: it has to wait for them.
 Upstream* pick(Worker& worker, Client& client, const CommandRow* row, bool more) {
-  const Role role = row != nullptr ? worker.plain_role(*row) : Role::kWrites;
+  Role role = row != nullptr ? worker.plain_role(*row) : Role::kWrites;
   const bool reads = role == Role::kReads;
+  const bool quorum = worker.wants_quorum(client);
+  if (quorum && !reads) role = Role::kQuorum;
   if (client.inflight != 0) {
     Upstream* current = client.upstream;
     if (current == client.dedicated) return current;
     // What follows a write or a script goes where that went; what follows a read must be one.
-    if (!current->retired() && (current->role() == role || current->role() == Role::kWrites ||
-                                current->role() == Role::kScripts)) {
+    // (A reply that a quorum is awaited for is held, and a read is not to be held with it.)
+    if (!current->retired() &&
+        (current->role() == role ||
+         (!quorum && (current->role() == Role::kWrites || current->role() == Role::kScripts)))) {
       return current;
     }
     if (current->role() == Role::kReads) client.mixed_credit = kMixedCredit;
+    client.wait = Wait::kDrain;
     return nullptr;
   }
   if (reads && client.large_credit != 0) {
     --client.large_credit;
     return &worker.attach_dedicated(client);
   }
-  if (reads && more && client.mixed_credit != 0) {
+  if (reads && more && client.mixed_credit != 0 && !quorum) {
     --client.mixed_credit;
     return &worker.shared(*client.identity, Role::kWrites);
   }
@@ -53,7 +56,8 @@ Step forward_own(Worker& worker, Client& client, const Request& request, const C
   Entry entry = entry_for(client, &row);
   entry.kind = kind;
   entry.topic = topic;
-  entry.bound = entry.bound || topic != Topic::kNone;  // EXEC, DISCARD, UNWATCH
+  // EXEC, DISCARD, UNWATCH; and WATCH, which would stay behind on another connection.
+  entry.bound = entry.bound || topic != Topic::kNone || row.handling == Handling::kWatch;
   worker.record_command(&row, CommandRoute::kDedicated);
   worker.forward(client, *client.dedicated, entry, request.block, request.bytes);
   return Step::kDone;
@@ -63,30 +67,20 @@ Step forward_plain(Worker& worker, Client& client, const Request& request, const
                    EntryKind kind, Topic topic) {
   Upstream* upstream = client.dedicated;
   CommandRoute route = CommandRoute::kDedicated;
-  if (upstream != nullptr && client.inflight != 0 && client.upstream != upstream) {
-    client.wait = Wait::kDrain;  // replies are outstanding on a shared connection yet
+  // Replies may be outstanding on a shared connection yet.
+  if (upstream != nullptr && client.upstream != upstream && !drained_or_wait(client)) {
     return Step::kWait;
   }
   if (upstream == nullptr || (client.inflight == 0 && !client.pinned())) {
     if (upstream != nullptr) worker.detach_dedicated(client);  // nothing keeps it any more
     upstream = pick(worker, client, row, request.more);
-    if (upstream == nullptr) {
-      client.wait = Wait::kDrain;
-      return Step::kWait;
-    }
+    if (upstream == nullptr) return Step::kWait;
     if (upstream->role() != Role::kDedicated) {
       route = upstream->role() == Role::kReads ? CommandRoute::kReads : CommandRoute::kWrites;
     }
   }
-  if (client.inflight >= kClientInflightMax) {
-    client.wait = Wait::kDrain;
-    return Step::kWait;
-  }
-  if (upstream->full()) {
-    client.wait = Wait::kUpstream;
-    upstream->waiting.push_back(client.self);
-    return Step::kWait;
-  }
+  if (client.inflight >= kClientInflightMax && !drained_or_wait(client)) return Step::kWait;
+  if (!room_or_wait(client, *upstream)) return Step::kWait;
   Entry entry = entry_for(client, row);
   entry.kind = kind;
   entry.topic = topic;
@@ -99,20 +93,9 @@ Step forward_plain(Worker& worker, Client& client, const Request& request, const
 Step ask_redis(Worker& worker, Client& client, const CommandRow* row, std::string_view bytes,
                Topic topic) {
   const bool own = client.pinned();
-  if (own && client.inflight != 0 && client.upstream != client.dedicated) {
-    client.wait = Wait::kDrain;
-    return Step::kWait;
-  }
+  if (own && client.upstream != client.dedicated && !drained_or_wait(client)) return Step::kWait;
   Upstream* upstream = own ? client.dedicated : pick(worker, client, row, false);
-  if (upstream == nullptr) {
-    client.wait = Wait::kDrain;
-    return Step::kWait;
-  }
-  if (upstream->full()) {
-    client.wait = Wait::kUpstream;
-    upstream->waiting.push_back(client.self);
-    return Step::kWait;
-  }
+  if (upstream == nullptr || !room_or_wait(client, *upstream)) return Step::kWait;
   Entry entry = entry_for(client, row);
   entry.kind = EntryKind::kCollect;
   entry.topic = topic;
@@ -144,9 +127,16 @@ bool drained_or_wait(Client& client) {
   return false;
 }
 
+bool room_or_wait(Client& client, Upstream& upstream) {
+  if (!upstream.full()) return true;
+  client.wait = Wait::kUpstream;
+  upstream.waiting.push_back(client.self);
+  return false;
+}
+
 bool own_connection(Worker& worker, Client& client) {
-  if (client.pinned() && (client.inflight == 0 || client.upstream == client.dedicated)) return true;
-  if (!drained_or_wait(client)) return false;
+  const bool there = client.pinned() && client.upstream == client.dedicated;
+  if (!there && !drained_or_wait(client)) return false;
   if (client.dedicated == nullptr) worker.attach_dedicated(client);
   wear_name(worker, client);
   return true;
@@ -173,9 +163,13 @@ void defer(Client& client, const Request& request) {
 std::vector<std::string> take_deferred(Client& client) {
   const std::string bytes = std::move(client.extra().deferred);
   client.extra().deferred.clear();
-  std::vector<std::string_view> views;
-  collect_args(bytes.data(), bytes.data() + bytes.size(), views);
-  return {views.begin(), views.end()};
+  std::vector<std::string_view> args;
+  collect_args(bytes.data(), bytes.data() + bytes.size(), args);
+  return {args.begin(), args.end()};
+}
+
+std::vector<std::string_view> views(const std::vector<std::string>& args) {
+  return {args.begin(), args.end()};
 }
 
 namespace {

@@ -10,10 +10,6 @@
 namespace azimuth {
 namespace {
 
-std::vector<std::string_view> views(const std::vector<std::string>& args) {
-  return {args.begin(), args.end()};
-}
-
 // AUTH is judged by Redis, on a connection that only ever logs in: every user's name and password
 // are checked there, and logging in there changes nothing for anybody else.
 Step ask_login(Worker& worker, Client& client, std::string_view bytes, Topic topic) {
@@ -73,10 +69,9 @@ void switch_protocol(Worker& worker, Client& client, const HelloRequest& hello) 
 }
 
 // HELLO's options take effect from left to right, each before the next is looked at. AUTH needs
-// Redis's word: finish_hello comes back here.
-void take_steps(Worker& worker, Client& client, const HelloRequest& hello) {
-  size_t i = client.extra_ ? client.extra_->hello_step : 0;
-  for (; i < hello.steps.size(); ++i) {
+// Redis's word: finish_hello comes back here with the step behind it.
+void take_steps(Worker& worker, Client& client, const HelloRequest& hello, size_t first) {
+  for (size_t i = first; i < hello.steps.size(); ++i) {
     const HelloStep& step = hello.steps[i];
     if (step.kind == HelloStep::Kind::kSetName) {
       client.session.set_name(step.name);
@@ -87,10 +82,7 @@ void take_steps(Worker& worker, Client& client, const HelloRequest& hello) {
     ask_login(worker, client, encode_request(auth), Topic::kHello);
     return;
   }
-  if (client.extra_) {
-    client.extra_->hello_step = 0;
-    client.extra_->deferred.clear();
-  }
+  if (client.extra_) client.extra_->deferred.clear();
   switch_protocol(worker, client, hello);
 }
 
@@ -209,9 +201,34 @@ constexpr std::string_view kHelp[] = {
     "    The session's durability; sets it.",
     "SLOWLOG GET [<count>] | LEN | RESET",
     "    Requests that took long, as azimuth saw them.",
+    "SWITCHOVER [<node>]",
+    "    Hands the writes over to that member, or to the fittest; answers when it is done.",
+    "ELECT FORCE <node>",
+    "    Makes a member the primary though it may lack acknowledged writes: when no fit one is "
+    "left.",
     "HELP",
     "    This text.",
 };
+
+// The control thread answers, when the new primary is ready or cannot be had. The client may be
+// gone by then.
+void ask_group(Worker& worker, Client& client, bool force, std::string_view node) {
+  if (!worker.process().ask_group) {
+    return answer(worker, client, error_line("azimuth: this node is in no cluster"));
+  }
+  client.wait = Wait::kAnswer;
+  const auto tell = [&worker, ref = client.self](const std::string& why_not) {
+    worker.post([ref, why_not](Worker& home) {
+      Client* const asking = home.client(ref);
+      if (asking == nullptr || asking->closing) return;
+      asking->wait = Wait::kNone;
+      answer(home, *asking,
+             why_not.empty() ? std::string(kOkReply) : error_line("azimuth: " + why_not));
+      home.answered(*asking);
+    });
+  };
+  worker.process().ask_group(force, std::string(node), tell);
+}
 
 }  // namespace
 
@@ -233,8 +250,19 @@ Step handle_auth(Worker& worker, Client& client, const Request& request) {
 
 void finish_auth(Worker& worker, Client& client, const std::string& reply) {
   const std::vector<std::string> args = take_deferred(client);
-  if (reply.starts_with("+OK")) log_in(worker, client, or_user(args), args.back());
-  answer(worker, client, reply);
+  if (!reply.starts_with("+OK")) return answer(worker, client, reply);
+  log_in(worker, client, or_user(args), args.back());
+  if (client.dedicated != nullptr) return answer(worker, client, reply);
+  Upstream& reads = worker.shared(*client.identity, Role::kReads);
+  if (reads.ready()) return answer(worker, client, reply);
+  // Not before the new identity has a connection: the password may change behind this answer, and
+  // who is in stays in.
+  Entry entry = entry_for(client, nullptr);
+  entry.kind = EntryKind::kCollect;
+  entry.topic = Topic::kLoggedIn;
+  entry.awaited = entry.repeatable = true;
+  client.wait = Wait::kAnswer;
+  worker.forward(client, reads, entry, {}, "*1\r\n$5\r\nHELLO\r\n");
 }
 
 Step handle_hello(Worker& worker, Client& client, const Request& request) {
@@ -247,9 +275,8 @@ Step handle_hello(Worker& worker, Client& client, const Request& request) {
     keep_database(worker, client);
     defer(client, request);
     if (client.dedicated != nullptr) return ask_own(worker, client, request, Topic::kServerInfo);
-    client.extra().hello_step = 0;
   }
-  take_steps(worker, client, hello);
+  take_steps(worker, client, hello, 0);
   return Step::kDone;
 }
 
@@ -258,9 +285,10 @@ void finish_hello(Worker& worker, Client& client, const std::string& reply) {
   if (reply.starts_with('-')) return answer(worker, client, reply);
   client.extra().deferred = encode_request(views(args));
   const HelloRequest hello = parse_hello(views(args));
-  const HelloStep& login = hello.steps[client.extra().hello_step++];
+  const size_t step = client.extra().hello_step;
+  const HelloStep& login = hello.steps[step];
   log_in(worker, client, login.user, login.password);
-  take_steps(worker, client, hello);
+  take_steps(worker, client, hello, step + 1);
 }
 
 // The reply to HELLO. On a connection of the client's own, Redis has done what it asked.
@@ -268,11 +296,19 @@ void finish_server_info(Worker& worker, Client& client, const std::string& reply
   if (client.dedicated != nullptr && !client.extra().deferred.empty()) {
     const std::vector<std::string> args = take_deferred(client);
     const HelloRequest hello = parse_hello(views(args));
-    if (!reply.starts_with('-')) {
+    const HelloStep* const login = hello.auth();
+    const bool failed = reply.starts_with('-');
+    if (!failed) {
       if (hello.protocol) client.session.protocol = static_cast<uint8_t>(*hello.protocol);
       client.dedicated->protocol = client.session.protocol;
       worker.renew_identity(client);
-      if (const HelloStep* step = hello.auth()) log_in(worker, client, step->user, step->password);
+    }
+    if (login != nullptr) {
+      if (!failed || reply == hello.error) {  // the error stands behind the steps, and they hold
+        log_in(worker, client, login->user, login->password);
+      } else {
+        client.keep_dedicated = true;  // who it is by now, only that connection knows
+      }
     }
   }
   answer(worker, client, reply);
@@ -328,6 +364,12 @@ Step handle_azimuth(Worker& worker, Client& client, const Request& request) {
     }
   } else if (same_word(sub, "slowlog") && args.size() >= 3) {
     return handle_slowlog(worker, client, request);
+  } else if (same_word(sub, "switchover") && args.size() <= 3) {
+    ask_group(worker, client, false, args.size() == 3 ? args[2] : std::string_view());
+    return Step::kDone;
+  } else if (same_word(sub, "elect") && args.size() == 4 && same_word(args[2], "force")) {
+    ask_group(worker, client, true, args[3]);
+    return Step::kDone;
   } else {
     out = error_line("azimuth: unknown subcommand or wrong number of arguments. Try AZIMUTH HELP.");
   }

@@ -32,6 +32,9 @@ std::string_view canned_text(const Upstream& upstream, Canned canned) {
     case Canned::kNotSent:
       return "-CLUSTERDOWN azimuth: the connection to Redis was lost before the command was sent "
              "whole; it did not run\r\n";
+    case Canned::kNoQuorum:
+      return "-UNCERTAIN azimuth: the command ran, but not enough voters were seen to have it in "
+             "time\r\n";
     case Canned::kHandshake:
       return upstream.handshake_error();
     case Canned::kClusterDown:
@@ -67,6 +70,26 @@ std::string with_client_id(const std::string& reply, std::string_view key, uint6
     return reply.substr(0, from) + ":" + std::to_string(id) + "\r\n" + reply.substr(to);
   }
   return reply;
+}
+
+// What stands behind such a request counts on what it makes of the session. (What needs a
+// connection of its own, as MULTI does, is settled with that: on_dedicated_lost,
+// on_dedicated_refused.)
+bool changes_session(const Entry& entry) {
+  switch (entry.topic) {
+    case Topic::kSelect:
+    case Topic::kAuth:
+    case Topic::kHello:
+    case Topic::kServerInfo:
+    case Topic::kTracking:
+      return true;
+    case Topic::kProbe: {
+      const CommandRow& row = all_commands()[entry.command];
+      return is(row, CommandId::kClientReply) || is(row, CommandId::kClientSetname);
+    }
+    default:
+      return false;
+  }
 }
 
 }  // namespace
@@ -123,6 +146,7 @@ void Worker::on_replied(Upstream& upstream, const Entry& entry, char type, size_
       client.wait = Wait::kDrain;  // drained() lets it go on
     } else {
       --client.ending;
+      upstream.watched = upstream.watched && client.ending != 0;
       if (type != '-' || entry.canned != Canned::kNone || client.dedicated != &upstream) {
         return finish_replied(client);
       }
@@ -147,13 +171,22 @@ void Worker::drained(Client& client) {
 
 void Worker::on_canned(Upstream& upstream, const Entry& entry) {
   const std::string text(canned_text(upstream, entry.canned));
-  metrics_.count_error(entry.canned == Canned::kUncertain ? ErrorKind::kUncertain
-                                                          : ErrorKind::kClusterDown);
-  if (entry.kind == EntryKind::kCollect) return on_collected(upstream, entry, text);
+  const bool uncertain = entry.canned == Canned::kUncertain || entry.canned == Canned::kNoQuorum;
+  metrics_.count_error(uncertain ? ErrorKind::kUncertain : ErrorKind::kClusterDown);
   Client* found = client(entry.client);
   if (found == nullptr) return;
-  if (!entry.silent && entry.kind != EntryKind::kDiscard) reply(*found, text);
-  on_replied(upstream, entry, '-', text.size());
+  // What Redis itself refuses, its clients know how to go on from; with ours they would go on in a
+  // session that is not what they asked for.
+  if (entry.canned != Canned::kHandshake && changes_session(entry)) {
+    found->close_after_flush = true;
+  }
+  if (entry.kind == EntryKind::kCollect) {
+    on_collected(upstream, entry, text);
+  } else {
+    if (!entry.silent && entry.kind != EntryKind::kDiscard) reply(*found, text);
+    on_replied(upstream, entry, '-', text.size());
+  }
+  if (found->close_after_flush) finish_soon(*found);
 }
 
 void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::string& text) {
@@ -179,6 +212,10 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
       break;
     case Topic::kHello:
       finish_hello(*this, client, text);
+      break;
+    case Topic::kLoggedIn:
+      // Whatever else may have failed: Redis has taken name and password.
+      answer(*this, client, text.starts_with("-WRONGPASS") ? std::string_view(text) : kOkReply);
       break;
     case Topic::kServerInfo:
       finish_server_info(*this, client, with_client_id(text, "id", client.id));
@@ -230,10 +267,19 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
         check_default_user(client);
       }
       break;
+    case Topic::kExecLost:
+      --client.ending;
+      if (failed) {
+        answer(*this, client, text);
+      } else if (!entry.silent) {
+        reply(client, client.session.protocol == 3 ? "_\r\n" : "*-1\r\n");
+      }
+      break;
     case Topic::kPoison:
       if (!entry.silent) reply(client, kNotInTransactionReply);
       break;
     case Topic::kNone:
+    case Topic::kQuorum:
     case Topic::kSubscribe:
     case Topic::kUnblocked:
     case Topic::kExec:
@@ -245,9 +291,8 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
       break;
     case Topic::kNameNow: {
       ReplyElement name;
-      // No name: the transaction was aborted, and wear_name was not allowed before it.
-      if (failed || !ReplyReader(text).next(name) || name.null) break;
-      client.session.set_name(name.text);
+      if (failed || !ReplyReader(text).next(name)) break;
+      client.session.set_name(name.null ? std::string_view() : name.text);
       upstream.name = client.session.name();
       break;
     }

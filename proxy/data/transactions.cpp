@@ -38,6 +38,23 @@ Step queue_local(Worker& worker, Client& client, const Request& request, const C
   return forward_own(worker, client, request, row);
 }
 
+// What the client watches was on a primary that is gone, and may have changed unseen: the new one
+// forgets the transaction, and the client is told what Redis says when a watched key has changed.
+void make_abort(Entry& exec, std::string& bytes) {
+  exec.kind = EntryKind::kCollect;
+  exec.topic = Topic::kExecLost;
+  exec.quorum = false;
+  bytes = "*1\r\n$7\r\nDISCARD\r\n";
+}
+
+void abort_exec(Worker& worker, Client& client, const CommandRow& row) {
+  Entry entry = entry_for(client, &row);
+  entry.bound = true;
+  std::string bytes;
+  make_abort(entry, bytes);
+  worker.forward(client, *client.dedicated, entry, {}, bytes);
+}
+
 void ask_state(Worker& worker, Client& client, bool name) {
   const std::pair<Topic, std::string_view> questions[] = {
       {Topic::kProtocolNow, "*1\r\n$5\r\nHELLO\r\n"},
@@ -63,10 +80,11 @@ Step handle_transaction(Worker& worker, Client& client, const Request& request,
         session.in_multi = true;
         session.multi_commands = 0;
       } else {
-        session.watching = true;
+        session.watching = client.dedicated->watched = true;
       }
       return forward_own(worker, client, request, row);
     case Handling::kUnwatch:
+      if (client.extra_) client.extra_->watch_lost = false;
       if (session.in_multi || !session.watching) break;
       if (!own_connection(worker, client)) return Step::kWait;
       session.watching = false;
@@ -76,12 +94,17 @@ Step handle_transaction(Worker& worker, Client& client, const Request& request,
       if (!session.in_multi) break;
       session.in_multi = session.watching = false;
       ++client.ending;
-      forward_own(worker, client, request, row, EntryKind::kNotify, Topic::kExec);
+      if (client.extra_ && std::exchange(client.extra_->watch_lost, false)) {
+        abort_exec(worker, client, row);
+      } else {
+        forward_own(worker, client, request, row, EntryKind::kNotify, Topic::kExec);
+      }
       if (client.extra_ && std::exchange(client.extra_->ask_after_exec, false)) {
         ask_state(worker, client, std::exchange(client.extra_->ask_name, false));
       }
       return Step::kDone;
     default:  // DISCARD
+      if (client.extra_) client.extra_->watch_lost = false;
       if (!session.in_multi) break;
       session.in_multi = session.watching = false;
       ++client.ending;

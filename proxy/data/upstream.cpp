@@ -18,6 +18,16 @@ namespace {
 
 constexpr int kIovecsMax = 64;
 
+// As many of `pieces` as make up `bytes`; how many.
+int cut_to(iovec* pieces, int count, uint64_t bytes) {
+  int used = 0;
+  for (; used < count && bytes != 0; ++used) {
+    if (pieces[used].iov_len > bytes) pieces[used].iov_len = bytes;
+    bytes -= pieces[used].iov_len;
+  }
+  return used;
+}
+
 }  // namespace
 
 Upstream::Upstream(Worker& worker, Identity* identity, Role role)
@@ -33,7 +43,8 @@ void Upstream::send(const Entry& entry, const BlockRef& block, std::string_view 
   Entry& queued = entries_.push(entry);
   queued.size = bytes.size();
   queued.plain = queued.kind == EntryKind::kReply && queued.topic == Topic::kNone &&
-                 !queued.silent && queued.canned == Canned::kNone;
+                 !queued.silent && queued.canned == Canned::kNone && !queued.quorum;
+  quorum_due_ = quorum_due_ || queued.quorum;
   queued_total_ += bytes.size();
   if (queued.repeatable && bytes.size() <= kRetainedRequestBytesMax &&
       retained_.size() < kUpstreamQueueHighBytes) {
@@ -45,7 +56,8 @@ void Upstream::send(const Entry& entry, const BlockRef& block, std::string_view 
 
 void Upstream::add_to_run(const Entry& entry) {
   Entry& queued = entries_.push(entry);
-  queued.plain = true;
+  queued.plain = !queued.quorum;
+  quorum_due_ = quorum_due_ || queued.quorum;
   queued.retained = queued.repeatable && queued.size <= kRetainedRequestBytesMax &&
                     retained_.size() + run_size_ < kUpstreamQueueHighBytes;
   run_size_ += queued.size;
@@ -87,6 +99,20 @@ void Upstream::send_more(const BlockRef& block, std::string_view bytes) {
   queue_bytes(block, bytes);
 }
 
+// Redis counts the replicas that have acknowledged what this connection has written (WAIT, in
+// replication.c). A tap never counts: it acknowledges nothing.
+void Upstream::ask_quorum() {
+  if (!std::exchange(quorum_due_, false)) return;
+  Entry entry;
+  entry.kind = EntryKind::kCollect;
+  entry.topic = Topic::kQuorum;
+  entry.injected = true;
+  entry.start_us = worker_.now_us();
+  const std::string replicas = std::to_string(worker_.topology().quorum_replicas);
+  const std::string timeout_ms = std::to_string(worker_.settings().hold.timeout_ms);
+  send(entry, {}, encode_request(std::vector<std::string_view>{"WAIT", replicas, timeout_ms}));
+}
+
 void Upstream::answer_in_turn(Entry entry, Canned canned) {
   entry.canned = canned;
   entry.plain = false;
@@ -97,22 +123,17 @@ void Upstream::answer_in_turn(Entry entry, Canned canned) {
 
 void Upstream::flush() {
   if (state_ == State::kIdle && worker_.now_ms() >= retry_at_ms_ && !out_.empty()) connect();
+  if (parked_ && !blocks()) return lost("the primary has moved");
+  if (held_ && stream_ != nullptr && quiet()) leave_far();
+  if (role_ == Role::kQuorum) ask_quorum();
   if (state_ != State::kReady || want_write_) return;
-  while (!out_.empty()) {
+  while (!out_.empty() && sent_total_ < send_until_ && may_use_redis()) {
     iovec pieces[kIovecsMax];
-    const int count = out_.fill(pieces, kIovecsMax);
-    ssize_t n;
-    if (count == 1) {
-      n = ::send(fd_, pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL);
-    } else {
-      msghdr message{};
-      message.msg_iov = pieces;
-      message.msg_iovlen = static_cast<size_t>(count);
-      n = ::sendmsg(fd_, &message, MSG_NOSIGNAL);
-    }
-    if (n < 0) {
-      if (errno == EINTR) continue;
-      if (errno != EAGAIN && errno != EWOULDBLOCK) return lost(std::strerror(errno));
+    int count = out_.fill(pieces, kIovecsMax);
+    if (held_) count = cut_to(pieces, count, send_until_ - sent_total_);
+    const ssize_t n = write(pieces, count);
+    if (n < 0) return;
+    if (n == 0) {
       want_write_ = true;
       update_poll();
       break;
@@ -125,6 +146,34 @@ void Upstream::flush() {
       entries_.size() < kUpstreamInflightMax / 2) {
     worker_.resume_all(waiting);
   }
+}
+
+ssize_t Upstream::write(iovec* pieces, int count) {
+  if (stream_ != nullptr) return static_cast<ssize_t>(stream_->send(pieces, count));
+  for (;;) {
+    ssize_t n;
+    if (count == 1) {
+      n = ::send(fd_, pieces[0].iov_base, pieces[0].iov_len, MSG_NOSIGNAL);
+    } else {
+      msghdr message{};
+      message.msg_iov = pieces;
+      message.msg_iovlen = static_cast<size_t>(count);
+      n = ::sendmsg(fd_, &message, MSG_NOSIGNAL);
+    }
+    if (n >= 0) return n;
+    if (errno == EINTR) continue;
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return 0;
+    lost(std::strerror(errno));
+    return -1;
+  }
+}
+
+// Asked in front of every write to this node's own Redis, and of every read from it: without a
+// lease somebody else may lead by now (I2).
+bool Upstream::may_use_redis() {
+  if (stream_ != nullptr || role_ == Role::kAuth || parked_ || worker_.leads()) return true;
+  if (!std::exchange(awaits_lease_, true)) update_poll();
+  return false;
 }
 
 // --- receiving ---------------------------------------------------------------------------------
@@ -156,6 +205,7 @@ void Upstream::on_writable() {
 }
 
 void Upstream::on_readable() {
+  if (!may_use_redis()) return;
   const ReceiveSpace space = worker_.receive_space();
   const ssize_t n = ::recv(fd_, space.data, space.size, 0);
   if (n <= 0) {
@@ -171,6 +221,13 @@ void Upstream::on_readable() {
   check_front_reads();
 }
 
+void Upstream::on_stream_data(const BlockRef& block, std::string_view bytes) {
+  worker_.metrics().upstream_bytes_in.add(bytes.size());
+  consume(block, bytes.data(), bytes.data() + bytes.size());
+  worker_.flush_clients();
+  check_front_reads();
+}
+
 // A reply that its client does not take stops here, before it fills the memory. The pace is that of
 // the client at the front, and of nobody else.
 void Upstream::check_front_reads() {
@@ -182,7 +239,7 @@ void Upstream::check_front_reads() {
     held_up_since_ms_ = 0;
     return pause_reading(false);
   }
-  if (unread <= kClientOutputHighBytes) return;
+  if (unread <= kClientOutputHighBytes || worker_.absorbs(unread)) return;
   retire();
   hand_over(*client, worker_.shared(*identity_, role_));
   pause_reading(true);
@@ -194,7 +251,8 @@ void Upstream::retire() {
 }
 
 void Upstream::cut_front(CutReason reason) {
-  held_up_since_ms_ = 0;
+  // (Who is held up has waited long enough: should the next at the front not read either, it is cut
+  // at once.)
   if (!paused_ || entries_.empty()) return;
   if (Client* client = worker_.client(entries_.front().client)) worker_.cut(*client, reason);
 }
@@ -206,6 +264,7 @@ void Upstream::hand_over(Client& slow, Upstream& fresh) {
     const Entry& entry = entries_[i];
     if (!entry.retained && !entry.injected) staying.insert(entry.client.index);
   }
+  bool held_up = false;
   size_t offset = 0;
   for (size_t i = 0; i < entries_.size(); ++i) {
     Entry& entry = entries_[i];
@@ -214,16 +273,36 @@ void Upstream::hand_over(Client& slow, Upstream& fresh) {
     Client* client = worker_.client(entry.client);
     if (client == nullptr || client == &slow || entry.injected) continue;
     if (staying.contains(entry.client.index)) {
-      held_up_since_ms_ = worker_.now_ms();
+      held_up = true;
       continue;
+    }
+    if (client->upstream == this) {
+      const bool alone =
+          entry.moved && client->dedicated == nullptr && client->identity == identity_;
+      client->upstream = alone ? &worker_.attach_dedicated(*client) : &fresh;
     }
     Entry moved = entry;
     moved.retained = false;
+    moved.moved = true;
     entry.client = ClientRef();  // the reply that comes here is nobody's
-    client->upstream = &fresh;
-    fresh.send(moved, {}, retained_.at(at, entry.size));
+    client->upstream->send(moved, {}, retained_.at(at, entry.size));
     worker_.metrics().commands_resent.add();
   }
+  if (!held_up) {
+    held_up_since_ms_ = 0;
+  } else if (held_up_since_ms_ == 0) {
+    held_up_since_ms_ = worker_.now_ms();
+  }
+}
+
+bool Upstream::forsaken() {
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const Entry& entry = entries_[i];
+    if (entry.injected || !entry.repeatable || worker_.client(entry.client) != nullptr) {
+      return false;
+    }
+  }
+  return true;
 }
 
 void Upstream::consume(const BlockRef& block, const char* p, const char* end) {
@@ -299,6 +378,7 @@ const char* Upstream::consume_run(const BlockRef& block, const char* p, const ch
 // Replies have gone: one of ours may be next, and there is room for more requests.
 void Upstream::after_replies() {
   if (!entries_.empty() && entries_.front().canned != Canned::kNone) deliver_canned();
+  if (held_ || parked_) worker_.mark_dirty(*this);
   if (!waiting.empty() && !full() && entries_.size() < kUpstreamInflightMax / 2 &&
       out_.size() < kUpstreamQueueLowBytes) {
     worker_.resume_all(waiting);
@@ -351,8 +431,21 @@ const char* Upstream::consume_frame(const BlockRef& block, const char* p, const 
   return p + n;
 }
 
+void keep_subscription(ClientExtra& extra, const PubsubFrame& frame) {
+  auto& names = extra.subscriptions[static_cast<size_t>(frame.family)];
+  if (!frame.subscribes) {
+    if (names.erase(std::string(frame.channel)) != 0) {
+      extra.subscription_bytes -= frame.channel.size();
+    }
+  } else if (extra.subscription_bytes <= kSubscriptionsKeptBytesMax &&
+             names.emplace(frame.channel).second) {
+    extra.subscription_bytes += frame.channel.size();
+  }
+}
+
 void count_subscriptions(ClientExtra& extra, const PubsubFrame& frame) {
   if (frame.kind != PubsubKind::kConfirmation) return;
+  keep_subscription(extra, frame);
   const auto count = static_cast<int>(frame.count);
   switch (frame.family) {  // channels and patterns share a count
     case PubsubFamily::kChannel:
@@ -365,6 +458,24 @@ void count_subscriptions(ClientExtra& extra, const PubsubFrame& frame) {
       extra.shard_channels = count;
       break;
   }
+}
+
+void Upstream::subscribe_again(PubsubFamily family,
+                               const std::set<std::string, std::less<>>& names) {
+  static constexpr std::array<std::string_view, 3> kCommands = {"SUBSCRIBE", "PSUBSCRIBE",
+                                                                "SSUBSCRIBE"};
+  if (names.empty()) return;
+  std::vector<std::string_view> args = {kCommands[static_cast<size_t>(family)]};
+  args.insert(args.end(), names.begin(), names.end());
+  Entry entry;
+  entry.client = owner;
+  entry.kind = EntryKind::kDiscard;
+  entry.topic = Topic::kSubscribe;
+  entry.replies = static_cast<uint32_t>(names.size());
+  entry.injected = true;
+  pubsub = tainted = true;
+  confirmations_due_ += entry.replies;
+  send(entry, {}, encode_request(args));
 }
 
 // With nothing subscribed and nothing asked, any frame is a reply again.
@@ -387,12 +498,15 @@ const char* Upstream::consume_push(const BlockRef& block, const char* p, const c
     return end;
   }
   Client* client = worker_.client(owner);
-  if (client != nullptr) worker_.deliver(*client, block, {p, n});
+  const bool ours = push_confirms_ && confirmations_due_ != 0;
+  if (client != nullptr && !ours) worker_.deliver(*client, block, {p, n});
   if (push_confirms_) push_.append(p, n);
   if (done) {
     cursor_ = ReplyCursor();
     in_push_ = false;
-    if (client != nullptr && push_confirms_) {
+    if (ours) {
+      --confirmations_due_;
+    } else if (client != nullptr && push_confirms_) {
       count_subscriptions(client->extra(), classify_pubsub(push_, protocol));
     }
     push_.clear();
@@ -400,7 +514,7 @@ const char* Upstream::consume_push(const BlockRef& block, const char* p, const c
       entries_.front().confirmed = true;
       if (--entries_.front().replies == 0) finish_front();
     }
-    if (push_confirms_ && client != nullptr) end_pubsub(*client);
+    if (push_confirms_ && !ours && client != nullptr) end_pubsub(*client);
   }
   return p + n;
 }
@@ -414,9 +528,10 @@ void Upstream::deliver_opaque(const BlockRef& block, const char* p, const char* 
 void Upstream::deliver(const BlockRef& block, const char* p, size_t n, bool done) {
   const Entry& entry = entries_.front();
   reply_bytes_ += n;
-  if (entry.kind == EntryKind::kCollect) {
+  if (entry.kind == EntryKind::kCollect || entry.quorum) {
     collected_.append(p, n);
-    if (collected_.size() > kCollectedBytesMax) return lost("a reply longer than it may be");
+    if (collected_.size() + held_bytes_ > kCollectedBytesMax)
+      return lost("a reply longer than it may be");
   } else if (entry.kind != EntryKind::kDiscard && !entry.silent) {
     if (Client* client = worker_.client(entry.client)) worker_.deliver(*client, block, {p, n});
   }
@@ -429,14 +544,42 @@ void Upstream::finish_front() {
   front_offset_ += entry.size;
   if (entry.retained) retained_.pop(entry.size);
   const size_t bytes = std::exchange(reply_bytes_, 0);
-  if (entry.kind == EntryKind::kCollect) {
-    const std::string reply = std::move(collected_);
+  if (entry.kind == EntryKind::kCollect || entry.quorum) {
+    std::string reply = std::move(collected_);
     collected_.clear();
-    worker_.on_collected(*this, entry, reply);
+    if (entry.quorum) {
+      held_bytes_ += reply.size();
+      held_replies_.push_back({entry, std::move(reply)});
+    } else if (entry.topic == Topic::kQuorum) {
+      release_quorum(reply);
+    } else {
+      worker_.on_collected(*this, entry, reply);
+    }
   } else if (!entry.injected) {
     worker_.on_replied(*this, entry, reply_type_, bytes);
   }
   after_replies();
+}
+
+// The voters have the writes, or whether they have is not known: an error (which says that the
+// command did not run) is passed on either way.
+void Upstream::release_quorum(std::string_view answer) {
+  ReplyElement element;
+  const bool enough = ReplyReader(answer).next(element) && answer.starts_with(':') &&
+                      element.integer >= worker_.topology().quorum_replicas;
+  std::vector<HeldReply> replies;
+  replies.swap(held_replies_);
+  held_bytes_ = 0;
+  for (HeldReply& held : replies) {
+    if (!enough && !held.bytes.starts_with('-')) {
+      held.entry.canned = Canned::kNoQuorum;
+      worker_.on_canned(*this, held.entry);
+      continue;
+    }
+    Client* client = worker_.client(held.entry.client);
+    if (client != nullptr && !held.entry.silent) worker_.reply(*client, held.bytes);
+    worker_.on_replied(*this, held.entry, held.bytes.front(), held.bytes.size());
+  }
 }
 
 void Upstream::deliver_canned() {

@@ -9,6 +9,10 @@
 // After `hold timeout` without a connection what waits answers -CLUSTERDOWN, and so does what
 // comes.
 //
+// Its Redis is the primary's (Worker::target): this node's own by a socket, where every write to it
+// needs the lease (I2), or another node's by a stream of a peer link, where that node sees to it.
+// While a hand-over is under way, what was queued before it is sent, and what comes is held.
+//
 //   kIdle -> kConnecting -> kHandshake -> kReady
 //     ^________ backoff _________|___________|        kClosed is final
 //
@@ -26,6 +30,8 @@
 #include "health/backoff.h"
 #include "proxy/data/buffer.h"
 #include "proxy/data/client.h"
+#include "proxy/data/target.h"
+#include "proxy/peer/link.h"
 #include "session/pubsub.h"
 #include "session/reply_framer.h"
 
@@ -57,6 +63,7 @@ enum class Topic : uint8_t {
   kSelect,
   kAuth,
   kHello,       // AUTH on behalf of HELLO
+  kLoggedIn,    // the first connection of the identity stands: AUTH is answered
   kServerInfo,  // HELLO's own reply
   kProbe,       // Redis says whether the user may do what azimuth does itself
   kInfo,
@@ -64,6 +71,8 @@ enum class Topic : uint8_t {
   kScriptFlush,
   kAclChange,
   kTracking,  // CLIENT TRACKING
+  kExecLost,  // DISCARD in EXEC's place, since what was watched may have changed
+  kQuorum,    // WAIT behind writes of durability `quorum`
   kRedirect,  // CLIENT TRACKINGINFO, GETREDIR: Redis's client id becomes azimuth's
 };
 
@@ -72,6 +81,7 @@ enum class Canned : uint8_t {
   kNone,
   kUncertain,    // the connection was lost after the request was sent
   kNotSent,      // the connection was lost while it was being sent: it did not run
+  kNoQuorum,     // it ran, and not enough voters had it in time
   kClusterDown,  // no connection for too long
   kHandshake,    // Redis refused the connection: the text is Redis's own
 };
@@ -93,12 +103,14 @@ struct Entry {
   bool write : 1 = false;
   bool bound : 1 = false;      // of a transaction: it means nothing on another connection
   bool confirmed : 1 = false;  // SUBSCRIBE: the first confirmation is there
+  bool moved : 1 = false;      // handed over once: hand_over()
+  bool quorum : 1 = false;     // its reply is held until enough voters have the write
   bool plain : 1 = false;      // set by Upstream: nothing but its bytes matters of the reply
 };
 
-enum class Role : uint8_t { kReads, kWrites, kScripts, kDedicated, kAuth };
+enum class Role : uint8_t { kReads, kWrites, kScripts, kQuorum, kDedicated, kAuth };
 
-class Upstream {
+class Upstream final : private StreamUser {
  public:
   Upstream(Worker& worker, Identity* identity, Role role);
   Upstream(const Upstream&) = delete;
@@ -113,6 +125,10 @@ class Upstream {
   void end_run(const BlockRef& block, std::string_view bytes);
   // More bytes of the request sent last, which streams.
   void send_more(const BlockRef& block, std::string_view bytes);
+  // Behind writes of durability `quorum`: their replies wait for the answer to this.
+  void ask_quorum();
+  // Subscribes to `names` of one family again, without the client's noticing.
+  void subscribe_again(PubsubFamily family, const std::set<std::string, std::less<>>& names);
   // A reply of ours after all that is outstanding.
   void answer_in_turn(Entry entry, Canned canned);
 
@@ -121,22 +137,44 @@ class Upstream {
   void begin_close();
   // After a loss: queues again what may be sent again, and answers the rest.
   void rebuild_after_loss();
+  struct Settled {
+    Entry entry;
+    std::string bytes;  // to be sent again
+    bool answered() const { return entry.canned != Canned::kNone; }
+  };
+  std::vector<Settled> settle_outstanding(bool keep_bound);
+  void queue_settled(const Settled& settled);
+  void deliver_canned();
   // Answers all that is outstanding: what has run or may have says so, the rest did not run.
   void fail_outstanding();
   void answer_all(Canned canned);
   // Tries to connect again after a delay.
   void schedule_connect();
+  void retry_soon();
   // No new requests; closes when the outstanding ones are answered.
   void retire();
   // The client at the front does not read its reply, and this shared connection must not wait for
   // that: it retires to that client, whose pace it has from now on, and `fresh` takes over what may
-  // be sent again (reads whose bytes are kept) for everybody else.
+  // be sent again (reads whose bytes are kept) for everybody else. A request that was handed over
+  // before goes to a connection of its client's own instead: it is never sent more than three
+  // times, however many clients do not read.
   void hand_over(Client& slow, Upstream& fresh);
   // Since when somebody's request is stuck behind a client that does not read; 0: none is.
   uint64_t held_up_since_ms() const { return held_up_since_ms_; }
   void cut_front(CutReason reason);
   void check_front_reads();
+  // What is still to come here was handed over, or asked by clients that have gone.
+  bool forsaken();
   void on_tick(uint64_t now_ms);
+
+  // The primary is elsewhere now, or nobody: what is outstanding is judged as after a loss.
+  void retarget();
+  // Sends nothing that is queued from now on, until release().
+  void hold();
+  void release();
+  // Nothing that was sent is unanswered, but for what blocks.
+  bool quiet();
+  bool watched = false;  // WATCH was sent on it, and nothing that ends that was answered
 
   bool ready() const { return state_ == State::kReady; }
   // Does not wait for the back-off any longer: Redis takes connections.
@@ -175,6 +213,17 @@ class Upstream {
   enum class State : uint8_t { kIdle, kConnecting, kHandshake, kReady, kClosed };
 
   static void on_poll(uv_poll_t* handle, int status, int events);
+  void on_stream_open() override;
+  void on_stream_data(const BlockRef& block, std::string_view bytes) override;
+  void on_stream_writable() override;
+  void on_stream_hold() override;
+  void on_stream_end(StreamEnd end, uint64_t delivered) override;
+  void connect_far(const Target& target);
+  void leave_far();
+  bool blocks();
+  bool may_use_redis();
+  // As much as the kernel, or the stream's window, takes now; -1 where the connection was lost.
+  ssize_t write(iovec* pieces, int count);
   void queue_bytes(const BlockRef& block, std::string_view bytes);
   void start_handshake();
   void finish_handshake(std::string_view reply);
@@ -189,7 +238,7 @@ class Upstream {
   void deliver_opaque(const BlockRef& block, const char* p, const char* end);
   void deliver(const BlockRef& block, const char* p, size_t n, bool done);
   void finish_front();
-  void deliver_canned();
+  void release_quorum(std::string_view answer);
   void lost(std::string_view why);
   std::vector<Entry> take_outstanding();
   void update_poll();
@@ -199,11 +248,16 @@ class Upstream {
   Identity* identity_;
   uv_poll_t* poll_ = nullptr;
   int fd_ = -1;
+  Stream* stream_ = nullptr;  // instead of the two above: the Redis is another node's
   State state_ = State::kIdle;
   Role role_;
   bool want_write_ = false;
   uint8_t handshake_replies_ = 1;
   bool paused_ = false;
+  bool awaits_lease_ = false;  // not read, since what it says may not be true any more
+  bool held_ = false;
+  bool parked_ = false;  // stays with a Redis that leads no longer, until that ends what blocks
+  bool told_parked_ = false;
   bool opaque_ = false;
   bool retired_ = false;
   bool failing_fast_ = false;
@@ -218,18 +272,31 @@ class Upstream {
   ReplyCursor cursor_;
   bool in_push_ = false;
   bool push_confirms_ = false;
-  std::string push_;   // of a confirmation, what has come
-  std::string carry_;  // the undecided start of a frame on a pub/sub connection
+  std::string push_;                // of a confirmation, what has come
+  uint32_t confirmations_due_ = 0;  // to subscriptions that we have made again ourselves
+  std::string carry_;               // the undecided start of a frame on a pub/sub connection
   std::string collected_;
   std::string handshake_error_;
+  // Replies to writes that Redis has executed, and which not enough voters are known to have yet.
+  struct HeldReply {
+    Entry entry;
+    std::string bytes;
+  };
+  std::vector<HeldReply> held_replies_;
+  size_t held_bytes_ = 0;
+  bool quorum_due_ = false;    // a write was queued since ask_quorum()
   uint64_t queued_total_ = 0;  // bytes ever queued / sent, to tell what had left
   uint64_t sent_total_ = 0;
+  uint64_t send_until_ = UINT64_MAX;  // while held: in queued_total_'s count
+  uint64_t handshake_bytes_ = 0;      // of this connection, sent in front of
+  uint64_t requests_before_ = 0;      // ... what sent_total_ counted when it was made
   uint64_t front_offset_ = 0;  // where the front entry's request begins, in queued_total_'s count
   uint64_t redis_client_id_ = 0;
   uint64_t down_since_ms_ = 0;
   uint64_t retry_at_ms_ = 0;
   uint64_t connect_deadline_ms_ = 0;
   uint64_t held_up_since_ms_ = 0;
+  uint64_t held_since_ms_ = 0;
   Backoff backoff_;
 };
 

@@ -16,6 +16,9 @@ namespace azimuth {
 
 void Upstream::connect() {
   if (state_ != State::kIdle) return;
+  const Target& target = worker_.target();
+  if (target.kind == TargetKind::kNone) return lost("there is no primary");
+  if (target.kind == TargetKind::kFar) return connect_far(target);
   const SocketAddress& address = worker_.redis_address();
   const int fd = address.size == 0 ? -EHOSTUNREACH : connect_to(address);
   if (fd < 0) {
@@ -33,6 +36,33 @@ void Upstream::connect() {
   update_poll();
 }
 
+void Upstream::connect_far(const Target& target) {
+  state_ = State::kConnecting;
+  connect_deadline_ms_ = worker_.now_ms() + worker_.connect_timeout_ms();
+  stream_ = worker_.links()->open(target.address, target.node, StreamKind::kCommands, target.epoch,
+                                  *this);
+}
+
+void Upstream::on_stream_open() {
+  if (state_ == State::kConnecting) start_handshake();
+}
+
+void Upstream::on_stream_writable() { on_writable(); }
+
+void Upstream::on_stream_hold() { hold(); }
+
+void Upstream::on_stream_end(StreamEnd end, uint64_t delivered) {
+  stream_ = nullptr;
+  // The far node knows how much of it Redis was given; the rest can be sent elsewhere.
+  if (end != StreamEnd::kLost) {
+    const uint64_t requests = delivered - std::min(delivered, handshake_bytes_);
+    sent_total_ = std::min(sent_total_, requests_before_ + requests);
+  }
+  lost(end == StreamEnd::kLost      ? "the link to the primary's node is lost"
+       : end == StreamEnd::kRefused ? "the node leads no longer, or its redis is away"
+                                    : "closed by redis");
+}
+
 void Upstream::start_handshake() {
   std::vector<std::string_view> args = {"HELLO", "2"};
   if (protocol == 3) args[1] = "3";
@@ -48,10 +78,12 @@ void Upstream::start_handshake() {
   handshake_replies_ = own_db != 0 ? 2 : 1;
   state_ = State::kHandshake;
   // A fresh socket takes a few hundred bytes at once; if it does not, the connection is no use.
-  if (::send(fd_, request.data(), request.size(), MSG_NOSIGNAL) !=
-      static_cast<ssize_t>(request.size())) {
-    return lost("handshake not sent");
-  }
+  iovec piece{request.data(), request.size()};
+  const ssize_t sent = write(&piece, 1);
+  if (sent < 0) return;
+  if (sent != static_cast<ssize_t>(request.size())) return lost("handshake not sent");
+  handshake_bytes_ = request.size();
+  requests_before_ = sent_total_;
   want_write_ = false;
   update_poll();
 }
@@ -108,6 +140,11 @@ void Upstream::schedule_connect() {
   worker_.retry_in(delay);
 }
 
+void Upstream::retry_soon() {
+  retry_at_ms_ = worker_.now_ms();
+  worker_.mark_dirty(*this);
+}
+
 void Upstream::retry_now() {
   if (state_ != State::kIdle || role_ == Role::kDedicated || retired_) return;
   failing_fast_ = false;
@@ -124,9 +161,81 @@ void Upstream::reconnect() {
   connect();
 }
 
+// What was sent to the old primary has its answer, is sent again, or is uncertain: as after a loss.
+void Upstream::retarget() {
+  if (state_ == State::kClosed) return;
+  const bool lend = role_ == Role::kDedicated && worker_.client(owner) == nullptr;
+  if (lend || (role_ < Role::kDedicated && entries_.empty() && retired_)) return begin_close();
+  if (blocks()) {
+    // Its Redis becomes a replica, and says itself that it blocks no longer.
+    parked_ = tainted = true;
+    awaits_lease_ = false;
+    return update_poll();
+  }
+  held_ = false;  // what was held goes to the new one
+  send_until_ = UINT64_MAX;
+  if (state_ != State::kIdle) lost("the primary has moved");
+  if (state_ != State::kIdle || worker_.target().kind == TargetKind::kNone) return;
+  failing_fast_ = false;
+  down_since_ms_ = 0;
+  backoff_.reset();
+  if (!entries_.empty() || (role_ != Role::kDedicated && !retired_)) connect();
+}
+
+void Upstream::hold() {
+  if (held_) return;
+  // A transaction that has begun is let end.
+  const Client* client = worker_.client(owner);
+  if (client != nullptr && (client->session.in_multi || client->ending != 0)) return;
+  held_ = true;
+  held_since_ms_ = worker_.now_ms();
+  send_until_ = queued_total_;
+  worker_.mark_dirty(*this);
+}
+
+// The client waits for what only its Redis can end.
+bool Upstream::blocks() {
+  return role_ == Role::kDedicated && state_ == State::kReady && !entries_.empty() &&
+         entries_.front().topic == Topic::kUnblocked && front_offset_ < sent_total_;
+}
+
+// The far node hands over: all that it was sent is answered, and the rest goes to its successor.
+// What blocks, or hears messages, stays for as long as there is something to hear.
+void Upstream::leave_far() {
+  if (role_ == Role::kDedicated && worker_.client(owner) != nullptr) {
+    if (!std::exchange(told_parked_, true)) stream_->hold();
+    return;
+  }
+  held_ = false;
+  send_until_ = UINT64_MAX;
+  lost("its node hands over");
+}
+
+void Upstream::release() {
+  if (!std::exchange(held_, false)) return;
+  send_until_ = UINT64_MAX;
+  worker_.mark_dirty(*this);
+}
+
+bool Upstream::quiet() {
+  if (state_ != State::kReady || entries_.empty()) return true;
+  if (front_offset_ >= std::min(sent_total_, send_until_)) return true;
+  return entries_.front().topic == Topic::kUnblocked || entries_.front().topic == Topic::kSubscribe;
+}
+
 void Upstream::on_tick(uint64_t now_ms) {
   if (state_ == State::kClosed) return;
-  if (retired_ && entries_.empty()) return begin_close();
+  if (awaits_lease_ && worker_.leads()) {
+    awaits_lease_ = false;
+    update_poll();
+    worker_.mark_dirty(*this);
+  }
+  // The hand-over that it waits for has been given up, or its epoch would be over by now.
+  if (held_ && stream_ != nullptr && !blocks() && now_ms - held_since_ms_ > kHandOverMsMax) {
+    release();
+    return lost("its node did not hand over");
+  }
+  if (retired_ && forsaken()) return begin_close();
   if ((state_ == State::kConnecting || state_ == State::kHandshake) &&
       now_ms >= connect_deadline_ms_) {
     worker_.metrics().upstream_connect_failures.add();
@@ -159,7 +268,8 @@ void Upstream::close_socket() {
              [](uv_handle_t* handle) { delete reinterpret_cast<uv_poll_t*>(handle); });
   }
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
-  want_write_ = paused_ = false;
+  if (stream_ != nullptr) std::exchange(stream_, nullptr)->close();
+  want_write_ = paused_ = awaits_lease_ = parked_ = told_parked_ = false;
   poll_events_ = 0;
   cursor_ = ReplyCursor();
   redis_client_id_ = 0;
@@ -167,13 +277,15 @@ void Upstream::close_socket() {
 }
 
 void Upstream::pause_reading(bool paused) {
-  if (paused_ == paused || poll_ == nullptr) return;
+  if (paused_ == paused || (poll_ == nullptr && stream_ == nullptr)) return;
   paused_ = paused;
+  if (stream_ != nullptr) return stream_->pause_reading(paused);
   update_poll();
 }
 
 void Upstream::update_poll() {
-  const int events = (paused_ ? 0 : UV_READABLE) | (want_write_ ? UV_WRITABLE : 0);
+  const bool reads = !paused_ && !awaits_lease_;
+  const int events = (reads ? UV_READABLE : 0) | (want_write_ ? UV_WRITABLE : 0);
   if (poll_ == nullptr || events == poll_events_) return;
   poll_events_ = events;
   if (events == 0) {

@@ -25,21 +25,46 @@ void Upstream::lost(std::string_view why) {
   schedule_connect();
 }
 
-// Decides for each outstanding request what is known of it, and queues again what may be sent.
+// Queues again what may be sent, and answers the rest, each in its turn.
 void Upstream::rebuild_after_loss() {
+  const std::vector<Settled> all = settle_outstanding(false);
+  for (const Settled& each : all) queue_settled(each);
+  deliver_canned();
+}
+
+void Upstream::queue_settled(const Settled& settled) {
+  if (settled.answered()) {
+    entries_.push(settled.entry);
+    return;
+  }
+  send(settled.entry, {}, settled.bytes);
+  if (role_ == Role::kDedicated) ask_quorum();
+  worker_.metrics().commands_resent.add();
+}
+
+// Decides for each outstanding request what is known of it: to be sent again, or an answer of ours
+// where it has run, may have, or means nothing any more. `keep_bound`: what belongs to a
+// transaction and has not left may be sent, too.
+std::vector<Upstream::Settled> Upstream::settle_outstanding(bool keep_bound) {
+  std::vector<Settled> all;
   const std::vector<Entry> outstanding = take_outstanding();
   OutQueue unsent = std::move(out_);
   ByteRing kept = std::move(retained_);
   const uint64_t sent_until = sent_total_;
+  const Client* const lent_to = worker_.client(owner);
+  const bool streams = lent_to != nullptr && lent_to->stream;
   uint64_t offset = front_offset_;
   out_ = OutQueue(OutQueue::kLongTailBytes);
   retained_ = ByteRing();
   queued_total_ = sent_total_ = front_offset_ = 0;
+  if (held_) send_until_ = 0;
   for (const Entry& entry : outstanding) {
     const uint64_t start = offset;
     offset += entry.size;
     const bool never_left = start >= sent_until;
-    const bool half_left = !never_left && offset > sent_until;
+    // (Of a request that streams, all that has come may have left.)
+    const bool half_left =
+        !never_left && (offset > sent_until || (streams && &entry == &outstanding.back()));
     std::string bytes;
     if (entry.retained) {
       bytes.assign(kept.front(entry.size));
@@ -51,23 +76,21 @@ void Upstream::rebuild_after_loss() {
       unsent.consume(offset - std::max(start, sent_until));
     }
     if (entry.injected) continue;
-    Entry again = entry;
-    again.retained = false;
-    if (entry.canned != Canned::kNone) {
-      entries_.push(again);
-    } else if (worker_.client(entry.client) == nullptr) {
-      continue;  // nobody waits for it any more
-    } else if (!entry.bound && (never_left || (entry.retained && entry.repeatable))) {
-      send(again, {}, bytes);
-      worker_.metrics().commands_resent.add();
-    } else {
-      again.plain = false;
-      again.canned = never_left || half_left ? Canned::kNotSent : Canned::kUncertain;
-      again.size = 0;
-      entries_.push(again);
+    const bool canned = entry.canned != Canned::kNone;
+    if (!canned && worker_.client(entry.client) == nullptr) continue;  // nobody waits for it
+    Settled settled{entry, {}};
+    settled.entry.retained = false;
+    const bool repeats = never_left || (entry.retained && entry.repeatable);
+    if (!canned && (entry.bound ? never_left && keep_bound : repeats)) {
+      settled.bytes = std::move(bytes);
+    } else if (!canned) {
+      settled.entry.plain = false;
+      settled.entry.canned = never_left || half_left ? Canned::kNotSent : Canned::kUncertain;
+      settled.entry.size = 0;
     }
+    all.push_back(std::move(settled));
   }
-  deliver_canned();
+  return all;
 }
 
 std::vector<Entry> Upstream::take_outstanding() {
@@ -78,7 +101,8 @@ std::vector<Entry> Upstream::take_outstanding() {
       if (Client* client = worker_.client(front.client)) worker_.cut(*client, CutReason::kUpstream);
     }
   }
-  reply_started_ = in_push_ = false;
+  if (!held_replies_.empty()) release_quorum({});
+  quorum_due_ = reply_started_ = in_push_ = false;
   reply_bytes_ = 0;
   cursor_ = ReplyCursor();
   collected_.clear();
@@ -96,6 +120,7 @@ void Upstream::answer_all(Canned canned) {
   out_ = OutQueue(OutQueue::kLongTailBytes);
   retained_ = ByteRing();
   queued_total_ = sent_total_ = front_offset_ = 0;
+  if (held_) send_until_ = 0;
   for (Entry& entry : outstanding) {
     if (entry.injected) continue;
     if (entry.canned == Canned::kNone) entry.canned = canned;

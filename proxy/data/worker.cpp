@@ -11,12 +11,9 @@ namespace azimuth {
 namespace {
 
 constexpr uint64_t kTickMs = 100;
-constexpr uint64_t kLoginCheckMs = 1'000;
-constexpr uint32_t kStuckUs = 1'000'000;
-// How long a client that does not read may hold up others whose requests cannot be moved.
-constexpr uint64_t kHoldUpMsMax = 2'000;
-constexpr uint64_t kDedicatedIdleMsMax = 30'000;
-constexpr uint64_t kIdentityUnusedMsMax = 60'000;
+
+constexpr std::string_view kCutShortReply =
+    "-CLUSTERDOWN azimuth: this node stops; the command had not come whole and did not run\r\n";
 
 }  // namespace
 
@@ -38,6 +35,12 @@ Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings>
   uv_timer_init(&loop_, &tick_);
   uv_timer_init(&loop_, &retry_);
   compute_plain_roles();
+  target_ = target_of(*topology_);
+  if (process_.link) {
+    if (settings_->redis) relays_.emplace(&loop_, link_metrics_, process_.lease, redis_address_);
+    links_.emplace(&loop_, *process_.link, relays_ ? &*relays_ : nullptr, link_metrics_,
+                   [this] { return random_(); });
+  }
   default_identity_ = &identity(false, "default", "", 2, 0);
 }
 
@@ -54,6 +57,8 @@ void Worker::add_listener(int fd, size_t settings_index) {
   start_accepting(*listener);
   listeners_.push_back(std::move(listener));
 }
+
+void Worker::add_peer_listener(int fd) { links_->listen(fd); }
 
 void Worker::start_accepting(Listener& listener) {
   if (uv_is_active(reinterpret_cast<uv_handle_t*>(listener.poll)) != 0) return;
@@ -103,6 +108,8 @@ void Worker::on_prepare() {
     }
     flush_clients();
   } while (!resuming_.empty() || !dirty_upstreams_.empty());
+  if (holding_) check_quiet();
+  if (links_) links_->flush();
   graveyard_.clear();
 }
 
@@ -110,6 +117,12 @@ void Worker::mark_dirty(Upstream& upstream) {
   if (upstream.dirty) return;
   upstream.dirty = true;
   dirty_upstreams_.push_back(&upstream);
+}
+
+void Worker::mark_dirty(Client& client) {
+  if (client.dirty) return;
+  client.dirty = true;
+  dirty_clients_.push_back(client.self.index);
 }
 
 ReceiveSpace Worker::receive_space() {
@@ -133,7 +146,7 @@ uint32_t Worker::now_us() {
 
 void Worker::on_tick() {
   const uint64_t now = now_ms();
-  slowlog_budget_ = kSlowlogEntriesPerTick;
+  slowlog_budget_ = kSlowlogEntriesPerTickMax;
   std::vector<Upstream*> all;
   all.reserve(upstreams_.size());
   for (auto& [pointer, owned] : upstreams_) all.push_back(pointer);
@@ -143,13 +156,13 @@ void Worker::on_tick() {
     upstream->on_tick(now);
     if (upstream->closed()) continue;
     if (upstream->retired()) ++retired;
-    if (upstream->held_up_since_ms() != 0 && now - upstream->held_up_since_ms() > kHoldUpMsMax) {
+    if (upstream->held_up_since_ms() != 0 && now - upstream->held_up_since_ms() > kHeldUpMsMax) {
       upstream->cut_front(CutReason::kOutputLimit);
     }
     // A connection that makes no headway (a script, CLIENT PAUSE, DEBUG SLEEP) is left to those who
     // wait on it; whoever comes now gets a fresh one, and Redis's own answer there.
     if (upstream->role() < Role::kDedicated && !upstream->retired() &&
-        upstream->front_age_us(now_us()) > kStuckUs && retired < kRetiredConnectionsMax) {
+        upstream->front_age_us(now_us()) > kStuckMsMax * 1000 && retired < kRetiredConnectionsMax) {
       upstream->retire();
       ++retired;
     }
@@ -203,14 +216,20 @@ void Worker::on_tick() {
   for (auto& listener : listeners_) start_accepting(*listener);
   check_clients(now);
   if (draining_ && now >= drain_deadline_ms_) {
-    for_each_client([this](Client& late) { cut(late, CutReason::kDrain); });
+    for_each_client([this](Client& late) {
+      if (late.stream && late.inflight == 1) {
+        reply(late, kCutShortReply);
+        flush_client(late);
+      }
+      cut(late, CutReason::kDrain);
+    });
   }
 }
 
 // A new connection to Redis shows whether the default user is open: a password may be set by
 // anyone, not only through azimuth. And one that answers no more is no use.
 void Worker::check_auth_connection(uint64_t now) {
-  const bool stuck = auth_->front_age_us(now_us()) > kStuckUs;
+  const bool stuck = auth_->front_age_us(now_us()) > kStuckMsMax * 1000;
   const bool due = auth_->outstanding() == 0 && now - auth_checked_ms_ >= kLoginCheckMs;
   if (!auth_->ready() || (!stuck && !due) || draining_) return;
   auth_checked_ms_ = now;
@@ -325,6 +344,9 @@ void Worker::set_topology(std::shared_ptr<const Topology> topology, SocketAddres
   topology_ = std::move(topology);
   redis_address_ = redis_address;
   compute_plain_roles();
+  if (relays_) relays_->set_redis(redis_address_);
+  set_holding(topology_->holding);
+  retarget(target_of(*topology_));
 }
 
 void Worker::compute_plain_roles() {
@@ -383,9 +405,7 @@ void Worker::finish_soon(Client& client) {
   if (client.eof && client.wait == Wait::kNone && !client.resuming) {
     client.close_after_flush = true;
   }
-  if (!client.close_after_flush || client.dirty || client.closing) return;
-  client.dirty = true;
-  dirty_clients_.push_back(client.self.index);
+  if (client.close_after_flush && !client.closing) mark_dirty(client);
 }
 
 void Worker::resume_all(std::vector<ClientRef>& waiting) {
@@ -417,6 +437,7 @@ void Worker::forward(Client& client, Upstream& upstream, Entry entry, const Bloc
   // The one rule that keeps replies in order (I7).
   AZIMUTH_CHECK(client.inflight == 0 || client.upstream == &upstream);
   entry.start_us = now_us();
+  entry.quorum = needs_quorum(client, entry);
   ++client.inflight;
   client.upstream = &upstream;
   if (upstream.failing_fast() || (upstream.role() < Role::kDedicated && !upstream.ready() &&
@@ -425,6 +446,14 @@ void Worker::forward(Client& client, Upstream& upstream, Entry entry, const Bloc
     return upstream.answer_in_turn(entry, Canned::kClusterDown);
   }
   upstream.send(entry, block, bytes);
+  // On a connection of its own at once: a WAIT may not come to stand inside the next MULTI. (Where
+  // the request streams, when that is over.)
+  if (upstream.role() == Role::kDedicated && !bytes.empty()) upstream.ask_quorum();
+}
+
+bool Worker::needs_quorum(const Client& client, const Entry& entry) const {
+  if (!wants_quorum(client)) return false;
+  return entry.topic == Topic::kExec || (entry.write && !entry.bound);
 }
 
 // --- ending ------------------------------------------------------------------------------------
@@ -441,11 +470,12 @@ void Worker::drain() {
   }
   listeners_.clear();
   for_each_client([this](Client& each) {
-    // Requests that have come are answered; what a client is in the middle of cannot be.
+    // Requests that have come are answered, and one that streams may come to its end; what else a
+    // client is in the middle of cannot be.
     if (!each.pinned() && !each.stream && each.wait == Wait::kNone && !each.closing) {
       on_client_readable(each);
     }
-    if (each.closing) return;
+    if (each.closing || each.stream) return;
     if (each.wait == Wait::kAnswer && each.dedicated != nullptr) {
       return cut(each, CutReason::kDrain);
     }
@@ -467,6 +497,9 @@ void Worker::finish_drain() {
   std::vector<Upstream*> all;
   for (auto& [pointer, owned] : upstreams_) all.push_back(pointer);
   for (Upstream* upstream : all) upstream->begin_close();
+  tunnel_.reset();
+  if (links_) links_->close();
+  if (relays_) relays_->close();
   for (uv_handle_t* handle :
        {reinterpret_cast<uv_handle_t*>(&tick_), reinterpret_cast<uv_handle_t*>(&retry_),
         reinterpret_cast<uv_handle_t*>(&prepare_), reinterpret_cast<uv_handle_t*>(&wake_)}) {

@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <span>
 #include <string>
@@ -30,7 +31,12 @@
 #include "proxy/data/identity.h"
 #include "proxy/data/scripts.h"
 #include "proxy/data/socket.h"
+#include "proxy/data/target.h"
 #include "proxy/data/upstream.h"
+#include "proxy/group/lease.h"
+#include "proxy/peer/links.h"
+#include "proxy/peer/relay.h"
+#include "proxy/peer/tunnel.h"
 #include "router/extra_commands.h"
 #include "router/route.h"
 #include "router/topology.h"
@@ -45,8 +51,16 @@ struct Process {
   std::atomic<uint64_t> next_client_id{1};
   std::atomic<int64_t> clients{0};
   std::atomic<uint64_t> slowlog_ids{0};
+  Lease lease;
+  std::optional<LinkSettings> link;  // none: no cluster, and so no peers
   // Runs on the control thread.
   std::function<void(std::function<void()>)> post_to_control;
+  // A worker has nothing in flight any more, while the topology says `holding`. Any thread.
+  std::function<void(unsigned worker)> worker_quiet;
+  // AZIMUTH SWITCHOVER, or ELECT FORCE. `answer` runs on the control thread: empty when the new
+  // primary is ready, else why not. Any thread; unset without a cluster.
+  std::function<void(bool force, std::string node, std::function<void(const std::string&)> answer)>
+      ask_group;
   // AZIMUTH STATUS, INFO's section and the like; thread-safe.
   std::function<std::string()> status_json;
   std::function<std::string()> info_section;
@@ -80,6 +94,8 @@ class Worker {
   // --- set-up and control (before run(), or from the control thread where it says so)
   // Takes a listening socket; the worker closes it.
   void add_listener(int fd, size_t settings_index);
+  // Takes a listening socket for the links of peers.
+  void add_peer_listener(int fd);
   // Runs the loop until drain() is done.
   void run();
   // Any thread: runs `task` on this worker's thread, in order.
@@ -89,12 +105,24 @@ class Worker {
   void set_topology(std::shared_ptr<const Topology> topology, SocketAddress redis_address);
   void set_extra_commands(std::shared_ptr<const ExtraCommands> commands);
   const WorkerMetrics& metrics() const { return metrics_; }
+  const LinkMetrics& link_metrics() const { return link_metrics_; }
+  // On the worker's thread; null without a cluster. The tunnel of this node's Redis: worker 0 only.
+  Links* links() { return links_ ? &*links_ : nullptr; }
+  Relays* relays() { return relays_ ? &*relays_ : nullptr; }
+  std::unique_ptr<TunnelListener>& tunnel() { return tunnel_; }
 
   // --- for connections to Redis
   uv_loop_t* loop() { return &loop_; }
   WorkerMetrics& metrics() { return metrics_; }
   const Settings& settings() const { return *settings_; }
   const SocketAddress& redis_address() const { return redis_address_; }
+  const Target& target() const { return target_; }
+  // A client at the front of a shared connection has left so much unread: keep it for the client
+  // nevertheless, and go on reading?
+  bool absorbs(size_t unread) const;
+  bool leads() const {
+    return target_.kind == TargetKind::kNear && process_.lease.holds(target_.epoch);
+  }
   uint64_t connect_timeout_ms() const;
   uint32_t now_us();
   uint64_t now_ms() const { return uv_now(&loop_); }
@@ -105,6 +133,7 @@ class Worker {
   void deliver(Client& client, const BlockRef& block, std::string_view bytes);
   void flush_clients();
   void mark_dirty(Upstream& upstream);
+  void mark_dirty(Client& client);
   void resume_all(std::vector<ClientRef>& waiting);
   void retry_in(uint64_t delay_ms);
   void bury(Upstream& upstream);
@@ -155,6 +184,9 @@ class Worker {
   void forward(Client& client, Upstream& upstream, Entry entry, const BlockRef& block,
                std::string_view bytes);
   void record_command(const CommandRow* row, CommandRoute route);
+  bool wants_quorum(const Client& client) const {
+    return client.session.durability == Durability::kQuorum && topology_->quorum_replicas != 0;
+  }
   SessionView view_of(const Client& client) const;
   const Topology& topology() const { return *topology_; }
   const ExtraCommands* extra_commands() const { return extra_commands_.get(); }
@@ -207,16 +239,22 @@ class Worker {
   void answer_deferred(ClientRef ref);
   void give_back(Upstream& upstream);
   void keep_spare(Identity& identity);
+  void retarget(const Target& target);
+  bool carry_over(Client& client, Upstream& upstream);
+  void set_holding(bool holding);
+  void check_quiet();
+  // A copy: what is done with one may make or close others.
+  std::vector<Upstream*> all_upstreams() const;
   Upstream& make_dedicated(Identity& identity);
   void close_identity(Identity& identity);
+  void close_idle(Identity& identity);
   void check_clients(uint64_t now_ms);
   void compute_plain_roles();
   void check_auth_connection(uint64_t now_ms);
   void start_accepting(Listener& listener);
+  bool needs_quorum(const Client& client, const Entry& entry) const;
   void note_latency(Client& client, const Entry& entry);
   void note_slow(Client& client, const Entry& entry, uint32_t us);
-
-  static constexpr uint32_t kSlowlogEntriesPerTick = 32;
 
   Process& process_;
   const unsigned index_;
@@ -225,6 +263,10 @@ class Worker {
   std::array<Role, kCommandIdCount> plain_roles_{};
   std::shared_ptr<const ExtraCommands> extra_commands_;
   SocketAddress redis_address_;
+  Target target_;
+  bool holding_ = false;     // a hand-over is under way: nothing new is sent
+  bool told_quiet_ = false;  // ... and what was sent is answered
+  uint64_t holding_since_ms_ = 0;
   WorkerMetrics metrics_;
   Slowlog slowlog_;
   ScriptCache scripts_;
@@ -245,6 +287,7 @@ class Worker {
   std::vector<std::unique_ptr<Client[]>> chunks_;
   std::vector<uint32_t> free_clients_;
   uint32_t clients_ = 0;
+  size_t unread_bytes_ = 0;  // output of all clients, as of their last flush
 
   std::vector<std::unique_ptr<Identity>> identities_;
   std::unordered_map<Upstream*, std::unique_ptr<Upstream>> upstreams_;
@@ -255,6 +298,12 @@ class Worker {
   bool default_user_known_ = false;
   std::vector<std::function<void()>> login_known_;  // told when default_user_open_ is fresh
 
+  // Peers: links are made by streams of ours and of theirs; what theirs want goes through relays.
+  LinkMetrics link_metrics_;
+  std::optional<Relays> relays_;
+  std::optional<Links> links_;
+  std::unique_ptr<TunnelListener> tunnel_;
+
   BlockRef receive_block_;
   size_t receive_used_ = 0;
   BlockRef span_block_;
@@ -262,7 +311,7 @@ class Worker {
   std::vector<Upstream*> dirty_upstreams_;
   std::vector<ClientRef> resuming_;
   RequestFrame frame_;
-  uint32_t slowlog_budget_ = kSlowlogEntriesPerTick;
+  uint32_t slowlog_budget_ = kSlowlogEntriesPerTickMax;
   uint32_t turn_us_ = 0;
   bool turn_timed_ = false;
   bool draining_ = false;

@@ -38,6 +38,11 @@ TEST_CASE("a change names the key, both values, and whether it needs a restart")
         Changes{{"listen.0.allow_sync", "", "false", false}});
   CHECK(change({}, {"listen.0.unix_mode=0o777"}) ==
         Changes{{"listen.0.unix_mode", "0o660", "0o777", true}});
+  CHECK(change({"peer.address=10.0.1.5:7380", "cluster.name=c", "cluster.bootstrap_expect=1",
+                "cluster.key_file=k"},
+               {"peer.address=10.0.1.5:7380", "cluster.name=c", "cluster.bootstrap_expect=1",
+                "cluster.key_file=k", "peer.plaintext=true"}) ==
+        Changes{{"peer.plaintext", "false", "true", true}});
   CHECK(change({}, {"cluster.hold_timeout_ms=1"}) ==
         Changes{{"cluster.hold_timeout_ms", "5000", "1", false}});
 }

@@ -280,7 +280,17 @@ TEST_CASE("a cluster has what it needs") {
   const std::string three = "bootstrap_expect = 3\nseeds = [\"10.0.1.5:7380\"]\n";
   CHECK(errors_of(kCluster + three).empty());
   CHECK(errors_of(kCluster + "bootstrap_expect = 1\n").empty());
+  CHECK(errors_of(kCluster + "bootstrap_expect = 1\nseeds = [\"10.0.1.5:7380\"]\n").empty());
+  CHECK(
+      errors_of(kCluster + "bootstrap_expect = 1\nseeds = [\"10.0.2.5:7380\"]\n") ==
+      Errors{"f:10:20: bootstrap_expect = 1 makes this node a cluster of its own, and seeds names "
+             "others: write how many members the cluster began with, or no seeds"});
   CHECK(parsed(kCluster + three).peer->advertise == tcp_endpoint("10.0.1.5", 7380));
+  CHECK_FALSE(parsed(kCluster + three).peer->plaintext);
+  CHECK(parsed(kCluster + three, {"peer.plaintext=true"}).peer->plaintext);
+  CHECK(parsed(kCluster + three).cluster->lease_ms == 1000);
+  CHECK(parsed(kCluster + three).cluster->probe_interval_ms == 200);
+  CHECK(parsed(kCluster + three).cluster->suspicion_ms == 600);
   CHECK(errors_of(kCluster) ==
         Errors{"f:7:2: [cluster] lacks its bootstrap_expect: write bootstrap_expect = 3 under it"});
   CHECK(errors_of(kCluster + "bootstrap_expect = 3\n") ==
@@ -293,9 +303,15 @@ TEST_CASE("a cluster has what it needs") {
   CHECK(errors_of(kCluster + "bootstrap_expect = 3\nseeds = \"10.0.1.5:7380\"\n") ==
         Errors{"f:11:9: seeds takes a list of addresses, not a text: write seeds = "
                "[\"10.0.1.5:7380\", \"10.0.2.5:7380\"]"});
-  CHECK(errors_of(kCluster + three + "probe_interval_ms = 3000\n") ==
-        Errors{"f:12:21: probe_interval_ms = 3000 is not below lease_ms = 2000: write a shorter "
+  CHECK(errors_of(kCluster + three + "probe_interval_ms = 3000\nsuspicion_ms = 4000\n") ==
+        Errors{"f:12:21: probe_interval_ms = 3000 is not below lease_ms = 1000: write a shorter "
                "interval or a longer lease"});
+  CHECK(errors_of(kCluster + three + "probe_interval_ms = 700\n") ==
+        Errors{"f:12:21: probe_interval_ms = 700 is not below suspicion_ms = 600: write a shorter "
+               "interval or a longer suspicion"});
+  CHECK(errors_of(kCluster + three, {"peer.plaintext=1"}) ==
+        Errors{"--set peer.plaintext=1: plaintext takes true or false, not a whole number: write "
+               "plaintext = false"});
   CHECK(errors_of(kWhole + "[cluster]\nname = \"c\"\nkey_file = \"k\"\n" + three) ==
         Errors{"f:5:2: [cluster] needs to be reached by its nodes: write [peer] with address = "
                "\"0.0.0.0:7380\" and advertise"});

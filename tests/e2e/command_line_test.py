@@ -47,6 +47,19 @@ def mistakes_are_exit_code_2_with_a_reason(stage):
 
 
 @only_azimuth
+def a_mistake_is_told_by_its_name(stage):
+    listen = ["--listen", "127.0.0.1:1", "--redis", "127.0.0.1:2"]
+    long_path = "unix:/" + "x" * 120
+    for arguments, words in (
+            (["fly"], "fly"),
+            (["run", *listen, "--workers", "-1"], "from 1 to 64"),
+            (["run", "--listen", long_path, "--redis", "127.0.0.1:2"], "107"),
+            (["status", "--addr", long_path], "107")):
+        done = azimuth(stage, *arguments)
+        assert done.returncode == 2 and words in done.stderr, (arguments, done)
+
+
+@only_azimuth
 def check_positions_every_error(stage):
     name = write('[node]\nidd = "a"\n[redis]\naddress = "127.0.0.1:6379"\n'
                  '[[listen]]\naddress = "127.0.0.1"\n')

@@ -1,4 +1,5 @@
 """`azimuth dev`: it serves, tells of deaths, and leaves no process and no file behind, however it ends."""
+import json
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import tempfile
 
 import harness
 from harness import free_port, only_azimuth, spawn, wait_until
+from node import get_page
 from resp import Client
 
 
@@ -163,10 +165,78 @@ def without_a_redis_server_it_says_what_to_install(stage):
 
 
 @only_azimuth
-def several_zones_are_refused_clearly(stage):
-    done = subprocess.run([stage.binary, "dev", "--zones", "3"], timeout=20, stderr=subprocess.PIPE)
-    assert done.returncode == 2
-    assert "--zones 1" in done.stderr.decode()
+def a_number_of_zones_that_cannot_be_had_is_refused(stage):
+    for zones in ("0", "10", "x"):
+        done = subprocess.run([stage.binary, "dev", "--zones", zones], timeout=20, stderr=subprocess.PIPE)
+        assert done.returncode == 2 and b"--zones" in done.stderr, done
+
+
+# --- several zones -------------------------------------------------------------------------------
+
+def status_of(dev, zone):
+    """The /status of the zone's azimuth; None where it does not answer."""
+    admin = re.findall(r"status +http://127\.0\.0\.1:(\d+)/", dev.output)[zone]
+    try:
+        return json.loads(get_page(int(admin), "/status")[1])
+    except (OSError, ValueError):
+        return None
+
+
+def primary_of(dev, zones, but=None):
+    """The number of the zone that all of `zones` name as the primary."""
+    def agreed():
+        said = {(status_of(dev, zone) or {}).get("primary") for zone in zones}
+        name = said.pop() if len(said) == 1 else None
+        return name if name and name != but else None
+    return int(wait_until(agreed, 30, "one primary").split("-")[1]) - 1
+
+
+@only_azimuth
+def three_zones_are_a_cluster_that_survives_kills(stage):
+    dev = Dev(stage, "--zones", "3")
+    assert "is the primary. Kill its Redis" in dev.output, dev.output
+    redis = [int(pid) for pid in re.findall(r"redis-server, process (\d+)", dev.output)]
+    azimuth = [int(pid) for pid in re.findall(r"azimuth +process (\d+)", dev.output)]
+    assert len(redis) == len(azimuth) == 3, dev.output
+    with Client(("127.0.0.1", dev.port)) as client:
+        assert client.cmd("SET", "greeting", "hello") == "OK"
+    first = primary_of(dev, range(3))
+    os.kill(redis[first], signal.SIGKILL)
+    second = primary_of(dev, range(3), but=f"zone-{first + 1}")
+    assert f"redis-server of zone-{first + 1} was ended by signal 9; it starts again" in dev.log()
+    wait_until(lambda: f"redis-server of zone-{first + 1} has started again" in dev.log(), what="started again")
+    wait_until(lambda: all(each["ready"] for each in status_of(dev, second)["members"]), 40, "rejoined")
+    os.kill(azimuth[second], signal.SIGKILL)
+    rest = [zone for zone in range(3) if zone != second]
+    primary_of(dev, rest, but=f"zone-{second + 1}")
+    wait_until(lambda: f"azimuth of zone-{second + 1} has started again" in dev.log(), what="started again")
+    third = primary_of(dev, range(3))
+    wait_until(lambda: all(each["ready"] for each in (status_of(dev, third) or {"members": [{"ready": 0}]})[
+        "members"]), 40, "rejoined")
+    with Client(("127.0.0.1", dev.port + 2)) as client:
+        assert client.cmd("GET", "greeting") == b"hello"
+    dev.children = children(dev.process.pid)
+    assert dev.end(signal.SIGINT) == 0, dev.log()
+    dev.assert_nothing_left()
+
+
+@only_azimuth
+def three_zones_killed_leave_nothing(stage):
+    dev = Dev(stage, "--zones", "3")
+    dev.end(signal.SIGKILL)
+    dev.assert_nothing_left()
+
+
+@only_azimuth
+def three_zones_with_a_directory_go_on_where_they_were(stage):
+    place = os.path.join(harness.directory(), "dev-cluster")
+    for expected in (None, b"b"):
+        dev = Dev(stage, "--zones", "3", "--dir", place)
+        with Client(("127.0.0.1", dev.port + 1)) as client:
+            assert client.cmd("GET", "a") == expected
+            assert client.cmd("SET", "a", "b") == "OK"
+        assert dev.end(signal.SIGTERM) == 0, dev.log()
+        dev.assert_nothing_left()
 
 
 if __name__ == "__main__":

@@ -106,13 +106,9 @@ def redis_stays_away(stage):
             ["INCR", "n"],
             ["EVAL", "return 1", "0"],
             ["BLPOP", "q", "0"],
-            ["WATCH", "k"],
-            ["MULTI"],
         ):
             start = time.monotonic()
             reply = one.cmd(*command)
-            if command[0] == "MULTI" and reply == "OK":
-                reply = one.cmd("EXEC")
             assert isinstance(reply, RespError) and reply.startswith("CLUSTERDOWN azimuth: "), (
                 command,
                 reply,

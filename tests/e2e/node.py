@@ -12,6 +12,17 @@ from harness import spawn, wait_until
 from resp import Client
 
 
+def get_page(port, path, method="GET", headers=None):
+    """Status and body of a page of an admin listener."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request(method, path, headers=headers or {})
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    finally:
+        connection.close()
+
+
 class Node:
     """`azimuth run --config`, with a file that the test may rewrite. Ports are the kernel's choice."""
 
@@ -69,13 +80,7 @@ class Node:
         return int(re.search(r"addr=127\.0\.0\.1:(\d+)", line)[1])
 
     def get(self, path, method="GET"):
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port(), timeout=20)
-        try:
-            connection.request(method, path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
+        return get_page(self.admin_port(), path, method)
 
     def status(self):
         return json.loads(self.get("/status")[1])

@@ -1,12 +1,14 @@
 #!/usr/bin/python3
 """Bugs that were found by reading and by attack, each as the shortest conversation that showed it."""
 import os
+import re
 import signal
 import socket
 import time
 
 import harness
 from harness import only_azimuth, test, wait_until
+from resp import RespError, encode
 
 
 def front_of(stage, redis, **named):
@@ -92,6 +94,53 @@ def a_list_that_looks_like_a_message(stage):
         assert client.cmd("SELECT", 1) == "OK"
 
 
+@test
+def a_hello_that_failed_half_way_is_over(stage):
+    """What a HELLO had done before its AUTH failed must not be left out of the next HELLO."""
+    redis = stage.redis()
+    front = front_of(stage, redis)
+    with front.connect() as client:
+        reply = client.cmd("HELLO", 3, "SETNAME", "first", "AUTH", "nobody", "x")
+        assert str(reply).startswith("WRONGPASS"), reply
+        assert client.cmd("CLIENT", "GETNAME") == b"first"
+        client.cmd("HELLO", 3, "SETNAME", "second")
+        assert client.cmd("CLIENT", "GETNAME") == b"second"
+
+
+@test
+def a_login_holds_though_its_hello_failed(stage):
+    """On a client's own connection too, what stands in front of a HELLO's error has been done."""
+    redis = stage.redis()
+    front = front_of(stage, redis)
+    with redis.connect() as admin:
+        admin.cmd("ACL", "SETUSER", "bob", "on", ">pw", "~*", "&*", "+@all", "-echo")
+    for wrong in (["extra"], ["SETNAME", "a b"], ["AUTH", "nobody", "x"]):
+        with front.connect() as client:
+            assert client.cmd("WATCH", "k") == "OK"
+            reply = client.cmd("HELLO", 2, "AUTH", "bob", "pw", *wrong)
+            assert isinstance(reply, RespError), reply
+            assert client.cmd("UNWATCH") == "OK"
+            assert client.cmd("ACL", "WHOAMI") == b"bob", wrong
+            assert str(client.cmd("ECHO", "x")).startswith("NOPERM"), wrong
+
+
+@test
+def a_name_on_a_connection_of_its_own(stage):
+    """HELLO takes a name away there; and a database of the client's own does not cost it its name."""
+    redis = stage.redis("--databases", "100")
+    front = front_of(stage, redis)
+    with front.connect() as client:
+        client.cmd("CLIENT", "SETNAME", "one")
+        client.cmd("WATCH", "k")
+        client.cmd("HELLO", 3, "SETNAME", "")
+        client.cmd("UNWATCH")
+        assert client.cmd("CLIENT", "GETNAME") is None
+    with front.connect() as client:
+        client.cmd("CLIENT", "SETNAME", "one")
+        assert client.cmd("SELECT", 70) == "OK"
+        assert client.pipeline(["MULTI"], ["CLIENT", "GETNAME"], ["EXEC"])[-1] == [b"one"]
+
+
 @only_azimuth
 def a_password_set_behind_azimuths_back(stage):
     redis = stage.redis()
@@ -155,6 +204,193 @@ def clients_that_leave_while_redis_is_silent_are_released(stage):
         finally:
             os.kill(redis.process.pid, signal.SIGCONT)
         assert len(observer.cmd("CLIENT", "LIST").splitlines()) == before
+
+
+@only_azimuth
+def a_large_request_may_come_to_its_end_while_azimuth_stops(stage):
+    """One that streams when SIGTERM comes is answered; one that does not end in time gets an error."""
+    redis = stage.redis()
+    front = stage.azimuth(redis, settings=["limits.drain_timeout_ms=1500"])
+    value = b"v" * 300_000
+    request = encode([b"SET", b"k", value])
+    with front.connect() as whole, front.connect() as half, redis.connect() as admin:
+        for client in (whole, half):
+            client.send_raw(request[:200_000])
+        # Both stream: Redis holds their beginnings, on connections of their own.
+        wait_until(
+            lambda: sum(
+                int(re.search(rb"qbuf=(\d+)", line)[1]) > 150_000
+                for line in admin.cmd("CLIENT", "LIST").splitlines()
+            )
+            == 2,
+            what="both stream",
+        )
+        front.process.send_signal(signal.SIGTERM)
+
+        def refused():
+            try:
+                socket.create_connection(front.address, 1).close()
+            except ConnectionRefusedError:
+                return True
+
+        wait_until(refused, what="it stops")
+        whole.send_raw(request[200_000:])
+        assert whole.read() == "OK"
+        assert whole.read_to_end(timeout=20) == b""
+        assert half.read_to_end(timeout=20).startswith(b"-CLUSTERDOWN azimuth: this node stops")
+        assert admin.cmd("GET", "k") == value
+    assert front.process.wait(20) == 0
+
+
+def resent_by(client):
+    return int(re.search(rb"resent:(\d+)", client.cmd("INFO", "azimuth"))[1])
+
+
+@only_azimuth
+def large_replies_that_nobody_reads_cost_each_client_its_own(stage):
+    """Many on one shared connection: others are answered, and Redis makes each a few times at most."""
+    redis = stage.redis()
+    front = stage.azimuth(redis)
+    count, size = 20, 8 << 20
+    value = b"v" * size
+    with front.connect() as other, redis.connect() as admin:
+        other.cmd("SET", "large", value)
+        slow = [front.connect() for _ in range(count)]
+        try:
+            for client in slow:
+                client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+                client.send("GET", "large")
+            assert other.cmd("GET", "nothing") is None
+            assert other.cmd("SET", "k", "v") == "OK"
+            peak = int(re.search(rb"used_memory_peak:(\d+)", admin.cmd("INFO", "memory"))[1])
+            assert peak < 4 * count * size, f"Redis held {peak >> 20} MiB"
+            assert resent_by(other) <= 2 * (count + 1), resent_by(other)
+            for client in slow:
+                assert client.read() == value
+                assert client.cmd("PING") == "PONG"
+        finally:
+            for client in slow:
+                client.close()
+
+
+@test
+def a_client_that_left_blocks_no_more(stage):
+    """It is gone before it comes to block, or before azimuth looks: it must take nothing."""
+    redis = stage.redis()
+    front = front_of(stage, redis)
+    with front.connect() as other, redis.connect() as admin:
+        before = len(other.cmd("CLIENT", "LIST").splitlines())
+        for first in (["GET", "a"], ["SELECT", 0], ["MULTI"], ["SET", "a", "b"]):
+            ending = [["EXEC"]] if first == ["MULTI"] else []
+            for _ in range(5):
+                with front.connect() as client:
+                    client.send_raw(b"".join(encode(c) for c in [first, *ending, ["BLPOP", "q", 0]]))
+            wait_until(
+                lambda: len(other.cmd("CLIENT", "LIST").splitlines()) == before
+                and b"blocked_clients:0\r" in admin.cmd("INFO", "clients"),
+                what=f"nobody blocks behind {first}",
+            )
+        for _ in range(5):
+            admin.cmd("PING")  # a turn of Redis's loop each: it has seen the ends of all
+        admin.cmd("RPUSH", "q", "element")
+        assert admin.cmd("LLEN", "q") == 1
+
+
+@only_azimuth
+def behind_a_session_that_could_not_be_made_nothing_runs(stage):
+    """MULTI, SELECT and kin that azimuth itself refuses: their error, and then the end."""
+    redis = stage.redis()
+    front = stage.azimuth(redis, settings=["cluster.hold_timeout_ms=500"])
+    states = [
+        ["MULTI"],
+        ["WATCH", "k"],
+        ["SELECT", "3"],
+        ["SELECT", "90"],
+        ["AUTH", "default", "x"],
+        ["HELLO", "3"],
+        ["HELLO", "2", "AUTH", "default", "x"],
+        ["SUBSCRIBE", "c"],
+        ["CLIENT", "REPLY", "OFF"],
+        ["CLIENT", "TRACKING", "ON"],
+        ["CLIENT", "SETNAME", "n"],
+    ]
+    clients = [front.connect() for _ in states]
+    with front.connect() as plain, front.connect() as whole:
+        for client in [*clients, plain, whole]:
+            assert client.cmd("PING") == "PONG"
+        redis.kill()
+        for client, state in zip(clients, states):
+            client.send(*state)
+        plain.send("INCR", "n")
+        whole.send_raw(b"".join(encode([word]) for word in ("MULTI", "EXEC")))
+        for client, state in zip(clients, states):
+            assert str(client.read()).startswith("CLUSTERDOWN"), state
+        assert str(plain.read()).startswith("CLUSTERDOWN")
+        assert [str(whole.read())[:11] for _ in range(2)] == ["CLUSTERDOWN"] * 2
+        redis.restart()
+        for client, state in zip(clients, states):
+            try:
+                client.send("INCR", "n")
+            except OSError:
+                pass  # closed already
+            assert client.read_to_end(timeout=20) == b"", state
+            client.close()
+        # Nothing is wrong with those who asked for no state, or for a transaction as a whole.
+        wait_until(lambda: plain.cmd("PING") == "PONG", what="Redis is back")
+        assert whole.cmd("GET", "n") is None
+
+
+@only_azimuth
+def half_of_a_large_request_did_not_run(stage):
+    redis = stage.redis()
+    front = stage.azimuth(redis)
+    request = encode([b"SET", b"k", b"v" * 300_000])
+    with front.connect() as client, redis.connect() as admin:
+        client.send_raw(request[:200_000])
+        wait_until(
+            lambda: any(
+                int(size) > 150_000 for size in re.findall(rb"qbuf=(\d+)", admin.cmd("CLIENT", "LIST"))
+            ),
+            what="it streams",
+        )
+        redis.kill()
+        reply = client.read_to_end(timeout=20)
+        assert reply.startswith(b"-CLUSTERDOWN"), reply
+
+
+@only_azimuth
+def an_error_of_protocol_keeps_silent_too(stage):
+    """After CLIENT REPLY OFF. (redis-server says nothing either, and leaves the connection open.)"""
+    redis = stage.redis()
+    front = stage.azimuth(redis)
+    with front.connect() as client:
+        client.send("CLIENT", "REPLY", "OFF")
+        client.send_raw(b"*x\r\n")
+        assert client.read_to_end(timeout=20) == b""
+
+
+@test
+def an_inline_command_of_the_largest_size(stage):
+    """Its end may come apart from it."""
+    redis = stage.redis()
+    front = front_of(stage, redis)
+    with front.connect() as client, front.connect() as other:
+        client.send_raw(b"x" * 65536)
+        wait_until(
+            lambda: re.search(rb"qbuf=65536", other.cmd("CLIENT", "LIST")), what="the line is there"
+        )
+        client.send_raw(b"\r\n")
+        assert str(client.read()).startswith("ERR unknown command 'xxx")
+
+
+@only_azimuth
+def a_count_that_is_none(stage):
+    redis = stage.redis()
+    front = stage.azimuth(redis)
+    with front.connect() as client, redis.connect() as direct:
+        for count in ("x", "-2", "99999999999999999999", "1x", ""):
+            assert client.cmd("AZIMUTH", "SLOWLOG", "GET", count) == direct.cmd("SLOWLOG", "GET", count)
+        assert isinstance(client.cmd("AZIMUTH", "SLOWLOG", "GET", "-1"), list)
 
 
 if __name__ == "__main__":

@@ -1,38 +1,17 @@
 // Reply framer: the quick path, the cursor, the walker and the reference must agree on every input
 // and on every way to cut it up. The first byte chooses the cuts.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
 #include <string>
 
 #include "session/pubsub.h"
 #include "session/reply_framer.h"
+#include "tests/fuzz/pieces.h"
 #include "tests/session/resp_reference.h"
 
 namespace {
 
 using namespace azimuth;
-
-#define AGREE(condition)                                                      \
-  do {                                                                        \
-    if (!(condition)) {                                                       \
-      std::fprintf(stderr, "disagree: %s (line %d)\n", #condition, __LINE__); \
-      std::abort();                                                           \
-    }                                                                         \
-  } while (false)
-
-// Exactly as large as its content, so that the sanitizer sees each byte read beyond it.
-struct Exact {
-  Exact(const char* p, std::size_t n) : bytes(new char[n]), size(n) {
-    if (n > 0) std::memcpy(bytes.get(), p, n);
-  }
-  const char* begin() const { return bytes.get(); }
-  const char* end() const { return bytes.get() + size; }
-  std::unique_ptr<char[]> bytes;
-  std::size_t size;
-};
+using namespace azimuth::fuzz;
 
 void walk(std::string_view reply) {
   ReplyReader reader(reply);
@@ -52,18 +31,13 @@ std::size_t one_reply(const std::string& text, unsigned choice) {
   const bool shallow = text.size() < 200 * 4;
   ReplyCursor cursor;
   bool done = false;
-  std::size_t at = 0;
-  unsigned cut = choice;
-  while (at < text.size() && !done && !cursor.failed()) {
-    cut = cut * 1103515245 + 12345;
-    const std::size_t n =
-        std::min<std::size_t>(text.size() - at, 1 + (cut >> 16) % (choice % 37 + 1));
-    const Exact piece(text.data() + at, n);
-    const std::size_t used = cursor.feed(piece.begin(), n, done);
-    AGREE(used <= n);
-    AGREE(used == n || done || cursor.failed());
-    at += used;
-  }
+  const std::size_t at = feed_in_pieces(
+      text, choice, [&] { return !done && !cursor.failed(); },
+      [&](const char* p, std::size_t n) {
+        const std::size_t used = cursor.feed(p, n, done);
+        AGREE(used == n || done || cursor.failed());
+        return used;
+      });
   if (shallow || expected.verdict == reference::Verdict::kComplete) {
     AGREE(done == (expected.verdict == reference::Verdict::kComplete));
     AGREE(cursor.failed() == (expected.verdict == reference::Verdict::kError));
@@ -87,11 +61,7 @@ std::size_t one_reply(const std::string& text, unsigned choice) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2) return 0;
-  std::string text(reinterpret_cast<const char*>(data + 1), size - 1);
-  for (int rounds = 0; rounds < 64 && !text.empty(); ++rounds) {
-    const std::size_t used = one_reply(text, data[0]);
-    if (used == 0) break;
-    text.erase(0, used);
-  }
+  for_each_message({reinterpret_cast<const char*>(data + 1), size - 1},
+                   [&](const std::string& text) { return one_reply(text, data[0]); });
   return 0;
 }

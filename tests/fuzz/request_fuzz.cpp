@@ -1,27 +1,17 @@
 // Request framer: the quick path, the slow path, the cursor and the reference must agree on every
 // input and on every way to cut it up. The first byte chooses the limits and the cuts.
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "session/request_framer.h"
+#include "tests/fuzz/pieces.h"
 #include "tests/session/resp_reference.h"
 
 namespace {
 
 using namespace azimuth;
-
-#define AGREE(condition)                                                      \
-  do {                                                                        \
-    if (!(condition)) {                                                       \
-      std::fprintf(stderr, "disagree: %s (line %d)\n", #condition, __LINE__); \
-      std::abort();                                                           \
-    }                                                                         \
-  } while (false)
+using namespace azimuth::fuzz;
 
 reference::Verdict verdict_of(FrameStatus status) {
   switch (status) {
@@ -36,17 +26,6 @@ reference::Verdict verdict_of(FrameStatus status) {
   }
   return reference::Verdict::kError;
 }
-
-// Exactly as large as its content, so that the sanitizer sees each byte read beyond it.
-struct Exact {
-  Exact(const char* p, std::size_t n) : bytes(new char[n]), size(n) {
-    if (n > 0) std::memcpy(bytes.get(), p, n);
-  }
-  const char* begin() const { return bytes.get(); }
-  const char* end() const { return bytes.get() + size; }
-  std::unique_ptr<char[]> bytes;
-  std::size_t size;
-};
 
 std::size_t one_request(const std::string& text, unsigned choice, const RequestLimits& limits,
                         const reference::Limits& reference_limits) {
@@ -78,19 +57,14 @@ std::size_t one_request(const std::string& text, unsigned choice, const RequestL
 
   RequestCursor cursor;
   RequestCursor::Fed fed{0, FrameStatus::kNeedMore};
-  std::size_t at = 0;
-  unsigned cut = choice;
-  // Small pieces, but not by the tens of thousands.
-  const std::size_t piece_max = choice % 37 + 1 + text.size() / 64;
-  while (at < text.size() && fed.status == FrameStatus::kNeedMore) {
-    cut = cut * 1103515245 + 12345;
-    const std::size_t n = std::min<std::size_t>(text.size() - at, 1 + (cut >> 16) % piece_max);
-    const Exact piece(text.data() + at, n);
-    fed = cursor.feed(piece.begin(), n, limits);
-    AGREE(fed.consumed <= n);
-    at += fed.consumed;
-    AGREE(cursor.size_so_far() == at);
-  }
+  const std::size_t at = feed_in_pieces(
+      text, choice, [&] { return fed.status == FrameStatus::kNeedMore; },
+      [&](const char* p, std::size_t n) {
+        const std::size_t before = cursor.size_so_far();
+        fed = cursor.feed(p, n, limits);
+        AGREE(cursor.size_so_far() == before + fed.consumed);
+        return fed.consumed;
+      });
   AGREE(fed.status == status);
   if (status == FrameStatus::kError) {
     AGREE(protocol_error_reply(cursor.error()) == reply);
@@ -112,12 +86,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   // A byte of 0xFE stands for a long run, which a fuzzer would not find by itself.
   const std::size_t run = text.find('\xfe');
   if (run != std::string::npos) text.replace(run, 1, std::string(65600, choice & 2 ? '1' : 'a'));
-  for (int rounds = 0; rounds < 64 && !text.empty(); ++rounds) {
-    const std::size_t used =
-        one_request(text, choice, login ? kAuthenticatedLimits : kUnauthenticatedLimits,
-                    login ? reference::Limits{} : reference::Limits{10, 16384});
-    if (used == 0) break;
-    text.erase(0, used);
-  }
+  for_each_message(text, [&](const std::string& rest) {
+    return one_request(rest, choice, login ? kAuthenticatedLimits : kUnauthenticatedLimits,
+                       login ? reference::Limits{} : reference::Limits{10, 16384});
+  });
   return 0;
 }

@@ -33,18 +33,18 @@ struct Story {
     probe.on_disconnected(now, reason, 0);
     collect();
   }
-  void reply(ProbeReply::Kind kind, std::string_view text) {
-    probe.on_reply(now, ProbeReply{kind, text, {}}, 0);
+  void reply(RedisReply::Kind kind, std::string_view text) {
+    probe.on_reply(now, RedisReply{kind, text, {}}, 0);
   }
   void answer() {
-    using Kind = ProbeReply::Kind;
+    using Kind = RedisReply::Kind;
     reply(Kind::kText, "redis_version:7.0.15\r\nrun_id:" + run_id + "\r\n");
     reply(Kind::kText, "role:" + role + "\r\nmaster_replid:" + run_id + "x\r\n");
     reply(Kind::kText, "loading:" + loading + "\r\n");
     const std::vector<std::string_view> as_master = {"master", "5"};
     const std::vector<std::string_view> as_replica = {"slave", "h", "1", "connected", "5"};
     const auto& elements = role == "master" ? as_master : as_replica;
-    probe.on_reply(now, ProbeReply{Kind::kList, "", elements}, 0);
+    probe.on_reply(now, RedisReply{Kind::kList, "", elements}, 0);
     collect();
   }
   void bring_up() {
@@ -195,7 +195,7 @@ TEST_CASE("errors are answers: the process is alive") {
     Story s;
     s.tick();
     s.connected();
-    for (size_t i = 0; i < kProbeCommands.size(); ++i) s.reply(ProbeReply::Kind::kError, error);
+    for (size_t i = 0; i < kProbeCommands.size(); ++i) s.reply(RedisReply::Kind::kError, error);
     s.collect();
     CHECK(s.probe.reachable());
     CHECK(s.probe.ready() == (refusal_of(error) != RedisRefusal::kLoading));
@@ -207,7 +207,7 @@ TEST_CASE("errors are answers: the process is alive") {
 }
 
 TEST_CASE("a peer that is no Redis is left") {
-  using Kind = ProbeReply::Kind;
+  using Kind = RedisReply::Kind;
   SECTION("by the kind of a reply") {
     Story s;
     s.tick();
@@ -258,7 +258,7 @@ TEST_CASE("whatever happens, at most one round is asked at a time and each statu
         case 3:
           if (open && outstanding > 0) {
             --outstanding;
-            s.reply(ProbeReply::Kind::kError, "NOAUTH x");
+            s.reply(RedisReply::Kind::kError, "NOAUTH x");
           }
           break;
       }

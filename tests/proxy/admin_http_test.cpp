@@ -10,7 +10,10 @@
 #include <csignal>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "proxy/control/admin_server.h"
 
@@ -23,11 +26,12 @@ constexpr auto kDeadline = std::chrono::seconds(10);
 // A server on a free port and the loop that runs it, turned by the tests themselves.
 class Server {
  public:
-  explicit Server(HttpLimits limits = {}, const std::string& where = "127.0.0.1:0") {
+  explicit Server(HttpLimits limits = {}, const std::string& where = "127.0.0.1:0",
+                  AdminServer::Action action = {}) {
     std::signal(SIGPIPE, SIG_IGN);  // as main does
     REQUIRE(uv_loop_init(&loop_) == 0);
     admin_ = std::make_unique<AdminServer>(
-        &loop_, [this](std::string_view path) { return page(path); }, limits);
+        &loop_, [this](std::string_view path) { return page(path); }, limits, std::move(action));
     const Outcome outcome = admin_->listen(parse_endpoint(where).value());
     REQUIRE(outcome.ok());
   }
@@ -212,6 +216,32 @@ TEST_CASE("what is not to be had") {
   CHECK(status_of(talk(server,
                        "GET /page HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n"
                        "Upgrade: websocket\r\n\r\n")) == 200);
+}
+
+TEST_CASE("a POST is an operator's, and never a web page's") {
+  std::vector<std::string> asked;
+  {
+    Server server({}, "127.0.0.1:0", [&](std::string_view path, std::string_view query) {
+      if (path != "/switchover") return std::optional<AdminResponse>();
+      asked.emplace_back(query);
+      AdminResponse page;
+      page.status = 202;
+      return std::optional(page);
+    });
+    const auto post = [&](const std::string& target, const std::string& headers = "") {
+      return status_of(talk(server, "POST " + target + " HTTP/1.1\r\nHost: a\r\n" + headers +
+                                        "Content-Length: 0\r\nConnection: close\r\n\r\n"));
+    };
+    CHECK(post("/switchover?to=b1") == 202);
+    CHECK(post("/elsewhere") == 405);
+    CHECK(post("/switchover", "Origin: http://a\r\n") == 403);
+    CHECK(post("/switchover", "oRIGIN: null\r\n") == 403);
+    CHECK(post("/switchover", "X-Origin: b\r\n") == 202);
+    CHECK(status_of(talk(server,
+                         "PUT /switchover HTTP/1.1\r\nHost: a\r\nContent-Length: "
+                         "0\r\nConnection: close\r\n\r\n")) == 405);
+  }
+  CHECK(asked == std::vector<std::string>{"to=b1", ""});
 }
 
 TEST_CASE("what is no HTTP is told so and left") {

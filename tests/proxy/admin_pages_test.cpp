@@ -20,7 +20,7 @@ struct Node {
   std::unique_ptr<WorkerMetrics> first = std::make_unique<WorkerMetrics>();
   std::unique_ptr<WorkerMetrics> second = std::make_unique<WorkerMetrics>();
   std::vector<const WorkerMetrics*> workers{first.get(), second.get()};
-  NodeStatus status;
+  NodeReport status;
 
   Node() {
     status.id = "a1";
@@ -196,6 +196,53 @@ TEST_CASE("/status says what DESIGN promises") {
   CHECK(status["primary"].is_null());
   CHECK(status["redis"].is_null());
   CHECK(status["not_ready_reason"].get<std::string>().starts_with("bad bytes"));
+}
+
+TEST_CASE("a node of a cluster tells of the group, everywhere") {
+  Node node;
+  node.status.primary.reset();
+  node.status.role = "replica";
+  node.status.isolated = true;
+  node.status.why = "no word from <b1>";
+  node.status.members.push_back({"b1", "z2", "r1", "replica", false, false, {7, 1000}, 234});
+  ClusterReport& cluster = node.status.cluster.emplace();
+  cluster.name = "orders";
+  cluster.voters = {"a1", "b1", "w1"};
+  cluster.witnesses = {{"w1", "z3", "r1", true}};
+  cluster.sidecars = 5;
+  cluster.datagrams = {{"dropped_wrong_key", 3}};
+  cluster.links = {{"up", 2}};
+  const auto status = nlohmann::json::parse(status_json(node.status, node.workers));
+  CHECK(status["isolated"] == true);
+  CHECK(status["why"] == "no word from <b1>");
+  CHECK(status["cluster"]["name"] == "orders");
+  CHECK(status["cluster"]["voters"] == nlohmann::json({"a1", "b1", "w1"}));
+  CHECK(status["cluster"]["witnesses"][0]["id"] == "w1");
+  CHECK(status["cluster"]["sidecars"] == 5);
+  CHECK(status["cluster"]["datagrams"]["dropped_wrong_key"] == 3);
+  CHECK(status["cluster"]["links"]["up"] == 2);
+  CHECK(status["members"][1]["lag"] == 234);
+  const auto samples = samples_of(prometheus_text(node.status, node.workers));
+  CHECK(samples.at("azimuth_vacant") == "1");
+  CHECK(samples.at("azimuth_leading") == "0");
+  CHECK(samples.at("azimuth_isolated") == "1");
+  CHECK(samples.at("azimuth_member_alive{member=\"b1\",zone=\"z2\"}") == "0");
+  CHECK(samples.at("azimuth_member_lag_bytes{member=\"b1\",zone=\"z2\"}") == "234");
+  CHECK(samples.at("azimuth_datagrams_total{kind=\"dropped_wrong_key\"}") == "3");
+  const std::string page = status_page(node.status, node.workers);
+  CHECK(page.find("no word from &lt;b1&gt;") != std::string::npos);
+  CHECK(page.find("orders") != std::string::npos);
+}
+
+TEST_CASE("a query's value is found by its whole name, and decoded") {
+  CHECK(query_value("to=b1", "to") == "b1");
+  CHECK(query_value("x=1&to=b%2D1&to=c", "to") == "b-1");
+  CHECK(query_value("auto=b1&t=2", "to").empty());
+  CHECK(query_value("to", "to").empty());
+  CHECK(query_value("to=50%", "to") == "50%");
+  CHECK(query_value("to=%4", "to") == "%4");
+  CHECK(query_value("to=%zz", "to") == "%zz");
+  CHECK(query_value("", "to").empty());
 }
 
 TEST_CASE("the status page loads nothing and quotes everything") {

@@ -27,8 +27,8 @@ std::map<std::string, std::string> fields_of(const std::string& section) {
   return fields;
 }
 
-NodeStatus some_node() {
-  NodeStatus node;
+NodeReport some_node() {
+  NodeReport node;
   node.id = "a1";
   node.zone = "z1";
   node.region = "r1";
@@ -63,14 +63,14 @@ TEST_CASE("INFO's section names the node and what it counts") {
 }
 
 TEST_CASE("no value of INFO's section makes a line of its own") {
-  NodeStatus node = some_node();
+  NodeReport node = some_node();
   node.zone = "z1\r\nazimuth_role:primary";
   const auto fields = fields_of(info_section(node, {}));
   CHECK(fields.at("azimuth_zone") == "z1  azimuth_role:primary");
 }
 
 TEST_CASE("a node that knows of no primary leaves its name empty") {
-  NodeStatus node = some_node();
+  NodeReport node = some_node();
   node.primary.reset();
   CHECK(fields_of(info_section(node, {})).at("azimuth_primary").empty());
 }

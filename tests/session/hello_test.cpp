@@ -65,20 +65,3 @@ TEST_CASE("HELLO's options come in their order, and those before an error count"
   CHECK(got.steps[1].kind == HelloStep::Kind::kAuth);
   CHECK(got.steps[2].name.empty());
 }
-
-TEST_CASE("HELLO's reply is Redis's") {
-  HelloFacts facts;
-  facts.version = "7.0.15";
-  facts.id = 39;
-  std::string out;
-  write_hello_reply(out, 3, facts);
-  CHECK(
-      out ==
-      "%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:3\r\n"
-      "$2\r\nid\r\n:39\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
-      "$7\r\nmodules\r\n*0\r\n");
-  out.clear();
-  write_hello_reply(out, 2, facts);
-  CHECK(out.starts_with("*14\r\n$6\r\nserver\r\n"));
-  CHECK(out.find("$5\r\nproto\r\n:2\r\n") != std::string::npos);
-}

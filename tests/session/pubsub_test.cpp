@@ -2,8 +2,8 @@
 
 #include <catch2/catch.hpp>
 #include <string>
+#include <vector>
 
-#include "session/reply_framer.h"
 #include "session/reply_writer.h"
 
 using namespace azimuth;
@@ -12,7 +12,7 @@ namespace {
 
 std::string frame(int protocol, const std::string& word, const std::string& channel, int count) {
   std::string out;
-  append_push(out, protocol, 3);
+  out += protocol == 3 ? ">3\r\n" : "*3\r\n";
   append_bulk(out, word);
   if (channel.empty()) {
     append_null(out, protocol);
@@ -21,19 +21,6 @@ std::string frame(int protocol, const std::string& word, const std::string& chan
   }
   append_integer(out, count);
   return out;
-}
-
-// The frames of a connection's bytes, told to the tracker; the number of requests they complete.
-int receive(PubsubTracker& tracker, const std::string& bytes, int protocol) {
-  ReplyReader reader(bytes);
-  int completed = 0;
-  while (!reader.at_end()) {
-    const std::string_view before = reader.rest();
-    REQUIRE(reader.skip());
-    const std::string_view one = before.substr(0, before.size() - reader.rest().size());
-    completed += tracker.received(classify_pubsub(one, protocol)) ? 1 : 0;
-  }
-  return completed;
 }
 
 }  // namespace
@@ -90,79 +77,9 @@ TEST_CASE("a confirmation says what it is about") {
   PubsubFrame got = classify_pubsub(subscribed, 2);
   CHECK(got.kind == PubsubKind::kConfirmation);
   CHECK(got.family == PubsubFamily::kPattern);
-  CHECK(got.subscribes);
-  CHECK(got.channel == "news.*");
   CHECK(got.count == 3);
-  const std::string unsubscribed = frame(3, "sunsubscribe", "", 0);
+  const std::string unsubscribed = frame(3, "sunsubscribe", "", 2);
   got = classify_pubsub(unsubscribed, 3);
   CHECK(got.family == PubsubFamily::kShard);
-  CHECK(!got.subscribes);
-  CHECK(got.no_channel);
-}
-
-TEST_CASE("a subscribed connection is followed as Redis answers it") {
-  for (const int protocol : {2, 3}) {
-    CAPTURE(protocol);
-    PubsubTracker tracker;
-    const auto answer = [&](const std::string& word, const std::string& channel, int count) {
-      return receive(tracker, frame(protocol, word, channel, count), protocol);
-    };
-    tracker.sent_subscribe(PubsubFamily::kChannel, 3);
-    tracker.sent_subscribe(PubsubFamily::kPattern, 1);
-    tracker.sent_subscribe(PubsubFamily::kShard, 1);
-    tracker.sent_ordinary();
-    CHECK(tracker.outstanding() == 4);
-    CHECK(tracker.ordinary_outstanding() == 1);
-    CHECK(!tracker.subscribed());
-
-    CHECK(answer("subscribe", "a", 1) == 0);
-    CHECK(tracker.subscribed());
-    CHECK(answer("message", "a", 0) == 0);
-    CHECK(answer("subscribe", "b", 2) == 0);
-    CHECK(answer("subscribe", "a", 2) == 1);  // already there: no more than before
-    CHECK(answer("psubscribe", "p", 3) == 1);
-    CHECK(answer("ssubscribe", "s", 1) == 1);
-    CHECK(tracker.channels() == 2);
-    CHECK(tracker.patterns() == 1);
-    CHECK(tracker.shard_channels() == 1);
-    CHECK(receive(tracker, "+PONG\r\n", protocol) == 1);
-    CHECK(tracker.outstanding() == 0);
-
-    tracker.sent_unsubscribe(PubsubFamily::kChannel, 0);  // all: two of them
-    tracker.sent_unsubscribe(PubsubFamily::kChannel, 0);  // none are left: one answer all the same
-    tracker.sent_unsubscribe(PubsubFamily::kChannel, 2);
-    tracker.sent_unsubscribe(PubsubFamily::kPattern, 0);
-    CHECK(answer("unsubscribe", "b", 2) == 0);
-    CHECK(answer("unsubscribe", "a", 1) == 1);
-    CHECK(answer("unsubscribe", "", 1) == 1);
-    CHECK(answer("unsubscribe", "x", 1) == 0);
-    CHECK(answer("unsubscribe", "y", 1) == 1);
-    CHECK(answer("punsubscribe", "p", 0) == 1);
-    CHECK(tracker.subscribed());
-    CHECK(!tracker.quiet());
-    CHECK(answer("sunsubscribe", "s", 0) == 0);  // the server's own doing
-    CHECK(tracker.quiet());
-  }
-}
-
-TEST_CASE("a subscription that is refused is answered by its error") {
-  PubsubTracker tracker;
-  tracker.sent_subscribe(PubsubFamily::kChannel, 2);
-  tracker.sent_ordinary();
-  CHECK(receive(tracker, "-NOPERM this user has no permissions\r\n+OK\r\n", 2) == 2);
-  CHECK(tracker.quiet());
-}
-
-TEST_CASE("a long pipeline of requests leaves nothing behind") {
-  PubsubTracker tracker;
-  for (int round = 0; round < 2000; ++round) {
-    tracker.sent_ordinary();
-    tracker.sent_ordinary();
-    CHECK(receive(tracker, "+PONG\r\n", 2) == 1);
-  }
-  CHECK(tracker.ordinary_outstanding() == 2000);
-  std::string rest;
-  for (int i = 0; i < 2000; ++i) rest += "+PONG\r\n";
-  CHECK(receive(tracker, rest, 2) == 2000);
-  CHECK(tracker.quiet());
+  CHECK(got.count == 2);
 }

@@ -1,9 +1,7 @@
 #include "session/reply_writer.h"
 
 #include <catch2/catch.hpp>
-#include <cmath>
 #include <functional>
-#include <limits>
 
 #include "session/reply_framer.h"
 #include "session/strict_integer.h"
@@ -17,7 +15,6 @@ TEST_CASE("values are written as Redis writes them in both protocols") {
     std::string resp2;
     std::string resp3;
   };
-  const double inf = std::numeric_limits<double>::infinity();
   const std::vector<Case> cases = {
       {[](auto& o, int) { append_simple(o, "OK"); }, "+OK\r\n", "+OK\r\n"},
       {[](auto& o, int) { append_error(o, "ERR a\r\nb"); }, "-ERR a  b\r\n", "-ERR a  b\r\n"},
@@ -25,20 +22,10 @@ TEST_CASE("values are written as Redis writes them in both protocols") {
        ":-9223372036854775808\r\n"},
       {[](auto& o, int) { append_bulk(o, "a\r\n"); }, "$3\r\na\r\n\r\n", "$3\r\na\r\n\r\n"},
       {[](auto& o, int p) { append_null(o, p); }, "$-1\r\n", "_\r\n"},
-      {[](auto& o, int p) { append_null_array(o, p); }, "*-1\r\n", "_\r\n"},
       {[](auto& o, int) { append_array(o, 0); }, "*0\r\n", "*0\r\n"},
       {[](auto& o, int p) { append_map(o, p, 0); }, "*0\r\n", "%0\r\n"},
-      {[](auto& o, int p) { append_set(o, p, 0); }, "*0\r\n", "~0\r\n"},
-      {[](auto& o, int p) { append_push(o, p, 0); }, "*0\r\n", ">0\r\n"},
       {[](auto& o, int p) { append_verbatim(o, p, "txt", "ab"); }, "$2\r\nab\r\n",
        "=6\r\ntxt:ab\r\n"},
-      {[](auto& o, int p) { append_double(o, p, 1.5); }, "$3\r\n1.5\r\n", ",1.5\r\n"},
-      {[](auto& o, int p) { append_double(o, p, 0.1); }, "$19\r\n0.10000000000000001\r\n",
-       ",0.10000000000000001\r\n"},
-      {[=](auto& o, int p) { append_double(o, p, -inf); }, "$4\r\n-inf\r\n", ",-inf\r\n"},
-      {[](auto& o, int p) { append_double(o, p, std::nan("")); }, "$3\r\nnan\r\n", ",nan\r\n"},
-      {[](auto& o, int p) { append_boolean(o, p, true); }, ":1\r\n", "#t\r\n"},
-      {[](auto& o, int p) { append_boolean(o, p, false); }, ":0\r\n", "#f\r\n"},
   };
   for (const Case& c : cases) {
     std::string two;

@@ -76,48 +76,16 @@ TEST_CASE("CLIENT TRACKING must fit what the client already has") {
   CHECK(!state_of({"OFF", "bcast", "optin"}).bcast);
 }
 
-TEST_CASE("CLIENT TRACKINGINFO and GETREDIR tell what is set") {
-  const auto info = [](const TrackingState& state, int protocol) {
-    std::string out;
-    append_tracking_info(out, protocol, state);
-    return out;
-  };
-  CHECK(
-      info({}, 2) ==
-      "*6\r\n$5\r\nflags\r\n*1\r\n$3\r\noff\r\n$8\r\nredirect\r\n:-1\r\n$8\r\nprefixes\r\n*0\r\n");
-  TrackingState state = state_of({"on", "bcast", "prefix", "b", "prefix", "a"});
-  CHECK(info(state, 2) ==
-        "*6\r\n$5\r\nflags\r\n*2\r\n$2\r\non\r\n$5\r\nbcast\r\n$8\r\nredirect\r\n:0\r\n"
-        "$8\r\nprefixes\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n");
-  state = state_of({"on", "bcast", "noloop"}, state);
-  CHECK(info(state, 2) ==
-        "*6\r\n$5\r\nflags\r\n*3\r\n$2\r\non\r\n$5\r\nbcast\r\n$6\r\nnoloop\r\n$8\r\nredirect\r\n"
-        ":0\r\n$8\r\nprefixes\r\n*3\r\n$0\r\n\r\n$1\r\na\r\n$1\r\nb\r\n");
-  state = state_of({"on", "optin", "redirect", "7"});
-  state.caching = true;
-  CHECK(info(state, 3) ==
-        "%3\r\n$5\r\nflags\r\n~3\r\n$2\r\non\r\n$5\r\noptin\r\n$11\r\ncaching-yes\r\n"
-        "$8\r\nredirect\r\n:7\r\n$8\r\nprefixes\r\n*0\r\n");
-  CHECK(tracking_redirect(state) == 7);
+TEST_CASE("CLIENT GETREDIR tells what is set") {
+  CHECK(tracking_redirect(state_of({"on", "optin", "redirect", "7"})) == 7);
+  CHECK(tracking_redirect(state_of({"on"})) == 0);
   CHECK(tracking_redirect(TrackingState{}) == -1);
 }
 
-TEST_CASE("CLIENT CACHING") {
-  const auto caching = [](std::string_view word, const TrackingState& state) {
-    const Args args = {"CLIENT", "CACHING", word};
-    const Outcome outcome = check_client_caching(args, state);
-    return outcome.ok() ? std::string() : outcome.error().message;
-  };
-  CHECK(caching("yes", {}) ==
-        "-ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or "
-        "OPTOUT mode enabled\r\n");
-  const TrackingState optin = state_of({"on", "optin"});
-  const TrackingState optout = state_of({"on", "optout"});
-  CHECK(caching("yes", optin).empty());
-  CHECK(caching("no", optout).empty());
-  CHECK(caching("maybe", optin) == "-ERR syntax error\r\n");
-  CHECK(caching("no", optin) ==
-        "-ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode.\r\n");
-  CHECK(caching("yes", optout) ==
-        "-ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode.\r\n");
+TEST_CASE("prefixes of several CLIENT TRACKING add up") {
+  TrackingState state = state_of({"on", "bcast", "prefix", "b", "prefix", "a"});
+  CHECK(state.prefixes == std::set<std::string, std::less<>>{"a", "b"});
+  state = state_of({"on", "bcast", "noloop"}, state);
+  CHECK(state.noloop);
+  CHECK(state.prefixes == std::set<std::string, std::less<>>{"", "a", "b"});
 }

@@ -1,0 +1,152 @@
+#include "health/choice.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "conf/limits.h"
+#include "health/defects.h"
+
+namespace azimuth {
+namespace {
+
+using Names = std::vector<std::string>;
+
+template <class Predicate>
+Names voters_where(const Question& q, Predicate predicate) {
+  Names names;
+  for (const std::string& voter : q.electorate.voters) {
+    const auto found = q.promises.find(voter);
+    if (predicate(found == q.promises.end() ? nullptr : &found->second)) names.push_back(voter);
+  }
+  return names;
+}
+
+Names silent(const Question& q) {
+  return voters_where(q, [](const Promise* promise) { return promise == nullptr; });
+}
+
+bool counts(const Promise* promise) {
+  if (promise == nullptr) return false;
+  const bool intact = promise->intact || defective(Defect::kIntactIgnored);
+  return !promise->has_redis || (promise->alive && intact);
+}
+
+const Promise& promise_of(const Question& q, std::string_view voter) {
+  return q.promises.find(voter)->second;
+}
+
+// Higher wins.
+auto rank(const Question& q, const std::string& voter) {
+  const Promise& promise = promise_of(q, voter);
+  Position at = promise.position;
+  if (defective(Defect::kLineagesCompared)) at.epoch = 0;
+  return std::tuple(at, voter == q.preferred, promise.led);
+}
+
+// How far the history at `position` falls short of what the last leader is known to have had.
+std::uint64_t behind(const Question& q, Position position) {
+  Position known;
+  for (const auto& [voter, promise] : q.promises) known = std::max(known, promise.leader_at);
+  if (known.epoch < position.epoch) return 0;
+  std::uint64_t common = position.offset;
+  for (const Fork& fork : q.forks) {
+    if (fork.epoch > position.epoch && fork.epoch <= known.epoch)
+      common = std::min(common, fork.begin);
+  }
+  return known.offset > common ? known.offset - common : 0;
+}
+
+// No lineage to go by, and every member's Redis seen: the one that holds anything.
+Choice choose_by_content(const Question& q) {
+  const Names full = voters_where(q, [](const Promise* promise) {
+    return promise != nullptr && promise->has_redis && promise->alive && !promise->empty;
+  });
+  if (full.size() == 1) return {full.front(), {}};
+  if (full.size() > 1) {
+    return {{},
+            "the Redis of " + listed(full) +
+                " hold data of unknown origin; the group takes one and the others become its "
+                "copies: choose it by AZIMUTH ELECT FORCE <node>, or empty all but one"};
+  }
+  const Names members = voters_where(q, [](const Promise* promise) {
+    return promise != nullptr && promise->has_redis && promise->alive;
+  });
+  if (members.empty()) return {{}, "no voter has a Redis that answers"};
+  return {members.front(), {}};
+}
+
+Choice choose_forced(const Question& q) {
+  const Names missing = silent(q);
+  const std::size_t promised = q.electorate.voters.size() - missing.size();
+  if (promised < q.electorate.majority() || (q.bootstrap && !missing.empty()))
+    return {{}, "an election by force needs the promise of more voters: " + listed(missing)};
+  const auto found = q.promises.find(q.forced);
+  if (found == q.promises.end() || !found->second.has_redis || !found->second.alive)
+    return {{}, std::string(q.forced) + " has no Redis that answers"};
+  return {std::string(q.forced), {}};
+}
+
+}  // namespace
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string text;
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (i > 0) text += i + 1 == names.size() ? " and " : ", ";
+    text += names[i];
+  }
+  return text;
+}
+
+Choice choose(const Question& q) {
+  if (!q.forced.empty()) return choose_forced(q);
+  const Names missing = silent(q);
+  if (q.bootstrap) {
+    if (!missing.empty()) return {{}, "waiting for the promise of " + listed(missing)};
+    return choose_by_content(q);
+  }
+
+  const bool whole = voters_where(q, counts).size() >= q.electorate.majority();
+  const Names unseen = voters_where(q, [](const Promise* promise) {
+    return promise != nullptr && promise->has_redis && !promise->alive;
+  });
+  if (!whole && !missing.empty()) {
+    const Names broken = voters_where(
+        q, [](const Promise* promise) { return promise != nullptr && !counts(promise); });
+    std::string why = "waiting for " + listed(missing);
+    if (!broken.empty()) why += "; the Redis of " + listed(broken) + " has lost what it held";
+    return {{}, why + "; AZIMUTH ELECT FORCE <node> goes on without"};
+  }
+  if (!whole && !unseen.empty()) {
+    return {{},
+            "waiting for the Redis of " + listed(unseen) +
+                ", which may hold writes that no other has; AZIMUTH ELECT FORCE <node> goes on "
+                "without"};
+  }
+
+  Names eligible = voters_where(q, [](const Promise* promise) {
+    return promise != nullptr && promise->has_redis && promise->alive && promise->known;
+  });
+  if (eligible.empty()) {
+    if (missing.empty() && unseen.empty()) return choose_by_content(q);
+    return {{},
+            "no Redis of the group's lineage answers; waiting for " +
+                listed(missing.empty() ? unseen : missing)};
+  }
+  // The first among equals: the lowest id.
+  const std::string winner =
+      *std::max_element(eligible.begin(), eligible.end(), [&](const auto& a, const auto& b) {
+        if (defective(Defect::kLowestWins)) return rank(q, b) < rank(q, a);
+        return rank(q, a) < rank(q, b);
+      });
+  const std::uint64_t lag = behind(q, promise_of(q, winner).position);
+  if (lag > kElectionLagBytesMax && !(missing.empty() && unseen.empty())) {
+    return {{},
+            winner + " is the most current and lacks " + std::to_string(lag) +
+                " bytes of the last primary; waiting for " +
+                listed(missing.empty() ? unseen : missing) + "; AZIMUTH ELECT FORCE " + winner +
+                " loses them"};
+  }
+  return {winner, {}};
+}
+
+}  // namespace azimuth

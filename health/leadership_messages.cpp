@@ -1,0 +1,149 @@
+#include "health/leadership_messages.h"
+
+#include <type_traits>
+#include <utility>
+
+#include "conf/limits.h"
+#include "health/wire.h"
+
+namespace azimuth {
+namespace {
+
+// The first byte. A kind is its place in the variant, and stays what it is for good.
+constexpr std::uint8_t kFirstKind = 0x40;
+
+// One function a type, `fields(codec, value)`, is both its encoder and its decoder.
+struct Encoder {
+  WireWriter& out;
+
+  void operator()(std::uint64_t value) { out.number(value); }
+  void operator()(bool value) { out.boolean(value); }
+  void name(std::string_view value, std::size_t most) { out.text(value.substr(0, most)); }
+  template <class T, class Each>
+  void list(const std::vector<T>& values, std::size_t, Each each) {
+    out.number(values.size());
+    for (const T& value : values) each(*this, value);
+  }
+  template <class E>
+  void choice(E value, E) {
+    out.u8(static_cast<std::uint8_t>(value));
+  }
+};
+
+struct Decoder {
+  WireReader& in;
+
+  void operator()(std::uint64_t& value) { value = in.number(); }
+  void operator()(bool& value) { value = in.boolean(); }
+  void name(std::string& value, std::size_t most) { value = in.text(most); }
+  template <class T, class Each>
+  void list(std::vector<T>& values, std::size_t most, Each each) {
+    values.resize(in.number(most));
+    for (T& value : values) each(*this, value);
+  }
+  template <class E>
+  void choice(E& value, E last) {
+    const std::uint8_t read = in.u8();
+    if (read > static_cast<std::uint8_t>(last)) return in.fail();
+    value = static_cast<E>(read);
+  }
+};
+
+template <class Codec, class T>
+constexpr bool kIs = std::is_same_v<std::remove_const_t<Codec>, T>;
+
+template <class Codec, class M>
+void electorate_fields(Codec& codec, M& electorate) {
+  codec(electorate.epoch);
+  codec(electorate.version);
+  codec.list(electorate.voters, kVotersMax,
+             [](auto& inner, auto& voter) { inner.name(voter, kNameBytesMax); });
+}
+
+template <class Codec, class M>
+void fork_fields(Codec& codec, M& forks) {
+  codec.list(forks, kForksMax, [](auto& inner, auto& fork) {
+    inner(fork.epoch);
+    inner.name(fork.replid, kReplidBytesMax);
+    inner(fork.begin);
+  });
+}
+
+template <class Codec, class M>
+void fields(Codec& codec, M& m) {
+  if constexpr (kIs<M, Renew>) {
+    codec(m.epoch), codec(m.boot), codec(m.asked_ms), codec(m.offset), codec(m.ready);
+    codec(m.readmitted), electorate_fields(codec, m.electorate), fork_fields(codec, m.forks);
+  } else if constexpr (kIs<M, Grant>) {
+    codec(m.epoch), codec(m.leader_boot), codec(m.asked_ms), codec(m.granted), codec(m.forgetful);
+    codec(m.boot), codec(m.has_redis), codec(m.in_sync), codec(m.intact), codec(m.offset);
+    codec(m.electorate_epoch), codec(m.electorate_version), codec(m.forks_digest);
+  } else if constexpr (kIs<M, Refuse>) {
+    codec(m.epoch), codec(m.promised);
+  } else if constexpr (kIs<M, Probe>) {
+    codec(m.epoch), codec(m.released);
+  } else if constexpr (kIs<M, ProbeReply>) {
+    codec(m.epoch), codec(m.accepted), codec(m.promised), codec(m.busy_ms);
+  } else if constexpr (kIs<M, Prepare>) {
+    codec(m.epoch), codec(m.released), codec(m.forced), codec(m.bootstrap);
+    electorate_fields(codec, m.electorate);
+  } else if constexpr (kIs<M, Promise>) {
+    codec(m.epoch), codec(m.has_redis), codec(m.alive), codec(m.empty), codec(m.intact);
+    codec(m.known), codec(m.position.epoch), codec(m.position.offset), codec(m.led);
+    codec(m.leader_at.epoch), codec(m.leader_at.offset), electorate_fields(codec, m.electorate);
+  } else if constexpr (kIs<M, Reject>) {
+    codec(m.epoch), codec(m.promised), codec.choice(m.reason, RejectReason::kNotReady);
+    codec(m.wait_ms);
+  } else if constexpr (kIs<M, Elected>) {
+    codec(m.epoch), codec.name(m.winner, kNameBytesMax), codec(m.forced);
+    electorate_fields(codec, m.electorate);
+  } else if constexpr (kIs<M, Wish>) {
+    codec.choice(m.kind, Wish::Kind::kForce), codec(m.id), codec.name(m.node, kNameBytesMax);
+  } else if constexpr (kIs<M, BallotOver>) {
+    codec(m.epoch), codec.name(m.why, kReasonBytesMax);
+  } else {
+    static_assert(kIs<M, WishResult>);
+    codec(m.id), codec(m.accepted), codec.name(m.text, kReasonBytesMax);
+  }
+}
+
+template <std::size_t I = 0>
+Result<GroupMessage> decode_kind(std::size_t kind, WireReader& in) {
+  if constexpr (I < std::variant_size_v<GroupMessage>) {
+    if (kind != I) return decode_kind<I + 1>(kind, in);
+    std::variant_alternative_t<I, GroupMessage> message;
+    Decoder decoder{in};
+    fields(decoder, message);
+    if (!in.ok())
+      return make_error(ErrorCode::kInvalid, Fault::kPeer, "a group message is cut short or lies");
+    return GroupMessage(std::move(message));
+  } else {
+    return make_error(ErrorCode::kUnsupported, Fault::kPeer,
+                      "a group message of a kind that this release does not know");
+  }
+}
+
+}  // namespace
+
+std::string encode(const GroupMessage& message) {
+  WireWriter out;
+  out.u8(static_cast<std::uint8_t>(kFirstKind + message.index()));
+  std::visit(
+      [&](const auto& alternative) {
+        Encoder encoder{out};
+        fields(encoder, alternative);
+      },
+      message);
+  AZIMUTH_CHECK(out.size() <= kGroupMessageBytesMax);
+  return out.take();
+}
+
+Result<GroupMessage> decode_group_message(std::string_view bytes) {
+  WireReader in(bytes);
+  const std::uint8_t first = in.u8();
+  if (!in.ok() || bytes.size() > kGroupMessageBytesMax || first < kFirstKind)
+    return make_error(ErrorCode::kInvalid, Fault::kPeer, "no group message");
+  return decode_kind(first - kFirstKind, in);
+}
+
+}  // namespace azimuth

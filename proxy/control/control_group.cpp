@@ -1,0 +1,155 @@
+// The control thread between the group and the workers: topology, tunnels, hand-over, wishes.
+#include <algorithm>
+#include <utility>
+
+#include "proxy/control/control.h"
+#include "proxy/control/log.h"
+#include "proxy/data/worker.h"
+
+namespace azimuth {
+namespace {
+
+// Of the time to drain: what is left is for the clients.
+constexpr uint64_t kStepDownMsMax = 5000;
+
+AdminResponse text_page(int status, std::string text) {
+  AdminResponse page;
+  page.status = status;
+  page.body = std::move(text) + "\n";
+  return page;
+}
+
+}  // namespace
+
+void Control::make_group(Membership membership) {
+  Group::Hooks hooks;
+  hooks.on_topology = [this](const std::shared_ptr<const Topology>& topology) {
+    set_topology(topology);
+  };
+  hooks.on_news = [this] { refresh_board(); };
+  hooks.want_tunnel = [this](std::uint64_t epoch) { want_tunnel(epoch); };
+  hooks.set_tunnel_leader = [this](std::uint64_t epoch, const SocketAddress& leader,
+                                   const std::string& node, const std::string& replid) {
+    set_tunnel_leader(epoch, leader, node, replid);
+  };
+  group_ = std::make_unique<Group>(&loop_, *settings_, std::move(membership), process_.lease,
+                                   std::move(hooks));
+  process_.worker_quiet = [this](unsigned index) {
+    post([this, index] { on_worker_quiet(index); });
+  };
+  process_.ask_group = [this](bool force, std::string node, Wishes::Answer answer) {
+    post([this, force, node = std::move(node), answer = std::move(answer)] {
+      ask_group(force, node, answer);
+    });
+  };
+}
+
+void Control::set_topology(const std::shared_ptr<const Topology>& topology) {
+  if (topology->holding && !topology_->holding) quiet_.assign(process_.workers.size(), false);
+  topology_ = topology;
+  for_each_live_worker([this](Worker& worker) {
+    worker.post([topology = topology_, address = redis_address_](Worker& each) {
+      each.set_topology(topology, address);
+    });
+  });
+}
+
+// --- the tunnel of the local Redis: worker 0 has it ----------------------------------------------
+
+void Control::want_tunnel(std::uint64_t epoch) {
+  tunnel_again_ = 0;
+  if (pulses_[0].ended) return;
+  process_.workers[0]->post([this, epoch, announced = group_->announced()](Worker& worker) {
+    worker.tunnel().reset();
+    if (epoch == 0 || worker.links() == nullptr) return;
+    TunnelListener::Hooks hooks;
+    hooks.on_refused = [](std::uint64_t of, const std::string& why) {
+      log_error("sync_refused", {{"epoch", of}, {"reason", why}});
+    };
+    auto tunnel =
+        std::make_unique<TunnelListener>(*worker.links(), epoch, announced, std::move(hooks));
+    const Result<std::uint16_t> port = tunnel->open();
+    if (!port.ok()) {
+      log_error("tunnel_not_open", {{"epoch", epoch}, {"reason", port.error().message}});
+      return post([this, epoch] { tunnel_again_ = epoch; });
+    }
+    worker.tunnel() = std::move(tunnel);
+    post([this, epoch, port = *port] { group_->on_tunnel_port(epoch, port); });
+  });
+}
+
+void Control::set_tunnel_leader(std::uint64_t epoch, const SocketAddress& leader,
+                                const std::string& node, const std::string& replid) {
+  if (pulses_[0].ended) return;
+  process_.workers[0]->post([=](Worker& worker) {
+    if (worker.tunnel() == nullptr || worker.tunnel()->epoch() != epoch) return;
+    worker.tunnel()->set_leader(leader, node, replid);
+  });
+}
+
+// --- hand-over -----------------------------------------------------------------------------------
+
+void Control::on_worker_quiet(unsigned index) {
+  if (!topology_->holding || index >= quiet_.size()) return;
+  quiet_[index] = true;
+  for (size_t i = 0; i < quiet_.size(); ++i) {
+    if (!quiet_[i] && !pulses_[i].ended) return;
+  }
+  group_->on_drained();
+}
+
+// Draining begins when the group has another primary, or is known to have none that is fit.
+void Control::step_down() {
+  stepping_down_ = true;
+  step_down_deadline_ms_ =
+      uv_now(&loop_) + std::min<uint64_t>(settings_->limits.drain_timeout_ms / 2, kStepDownMsMax);
+  group_->switch_over("", [this](const std::string& why_not) {
+    if (!stepping_down_) return;
+    if (why_not.empty()) {
+      log_info("stepped_down", {{"epoch", topology_->epoch}});
+    } else {
+      log_warning("not_stepped_down", {{"reason", why_not}});
+    }
+    drain_workers();
+  });
+}
+
+// --- wishes --------------------------------------------------------------------------------------
+
+void Control::ask_group(bool force, const std::string& node, const Wishes::Answer& answer) {
+  const char* const what = force ? "elect_force" : "switchover";
+  log_info(what, {{"to", node}});
+  const auto told = [what, node, answer](const std::string& why_not) {
+    if (!why_not.empty()) {
+      log_warning(std::string(what) + "_refused", {{"to", node}, {"reason", why_not}});
+    }
+    answer(why_not);
+  };
+  if (!group_) return told("this node is in no cluster");
+  if (force) {
+    group_->force(node, told);
+  } else {
+    group_->switch_over(node, told);
+  }
+}
+
+std::optional<AdminResponse> Control::admin_action(std::string_view path, std::string_view query) {
+  const bool force = path == "/elect";
+  if (!force && path != "/switchover") return std::nullopt;
+  const std::string node = query_value(query, force ? "force" : "to");
+  if (force && node.empty()) return text_page(400, "Which node? POST /elect?force=NODE");
+  // Whoever asked looks at /status for how it goes on; what is refused at once is said at once.
+  struct Said {
+    bool answered = false;
+    std::string why_not;
+  };
+  const auto said = std::make_shared<Said>();
+  ask_group(force, node, [said](const std::string& why_not) {
+    said->answered = true;
+    said->why_not = why_not;
+  });
+  if (said->answered && !said->why_not.empty()) return text_page(409, said->why_not);
+  return text_page(202, "asked");
+}
+
+}  // namespace azimuth

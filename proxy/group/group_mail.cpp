@@ -1,0 +1,244 @@
+// What comes in and goes out: datagrams, the local Redis's news, and what people are told of them.
+#include <algorithm>
+#include <utility>
+
+#include "proxy/clock.h"
+#include "proxy/control/log.h"
+#include "proxy/group/group.h"
+#include "proxy/group/redis_control.h"
+
+namespace azimuth {
+namespace {
+
+constexpr Duration kIdTakenFor = seconds(5);
+constexpr Duration kHeardLately = seconds(2);
+constexpr Duration kSolitudeFirst = seconds(5);
+constexpr Duration kSolitudeAgain = seconds(60);
+
+bool is_loopback_text(const std::string& address) {
+  const Result<Endpoint> endpoint = parse_endpoint(address);
+  return endpoint.ok() && is_loopback(*endpoint);
+}
+
+}  // namespace
+
+// --- the local Redis -----------------------------------------------------------------------------
+
+void Group::start_redis() {
+  RedisControl::Hooks hooks;
+  hooks.on_facts = [this] { turn(); };
+  hooks.on_event = [](const PilotOutbox::Event& event) {
+    log_event(event.error ? LogLevel::kError : LogLevel::kInfo, event.name, {{"text", event.text}});
+  };
+  hooks.on_want_tunnel = [this](std::uint64_t epoch) {
+    tunnel_epoch_ = 0;
+    hooks_.want_tunnel(epoch);
+  };
+  // The dead man's switch: a primary's Redis that does not hear from us fences itself.
+  hooks.may_ack = [this] {
+    return ordered_.kind != OrderKind::kLead || lease_.holds(ordered_.epoch);
+  };
+  hooks.on_address = [](const SocketAddress&) {};  // the watch tells it to all
+  const Result<Endpoint> own = parse_endpoint(membership_.address);
+  redis_ = std::make_unique<RedisControl>(loop_, *redis_settings_, own->host, own->port,
+                                          std::move(hooks));
+  redis_->start();
+  if (!is_loopback(redis_settings_->address)) {
+    log_warning("redis_not_local",
+                {{"addr", to_string(redis_settings_->address)},
+                 {"advice",
+                  "the Redis of a cluster's node is to listen on this machine's loopback "
+                  "or a UNIX socket alone: it replicates from a port on 127.0.0.1, and "
+                  "who reaches it directly goes past every fence"}});
+  }
+}
+
+std::string Group::announced() const {
+  const Result<Endpoint> own = parse_endpoint(membership_.address);
+  return own->host + " " + std::to_string(own->port);
+}
+
+// --- datagrams -----------------------------------------------------------------------------------
+
+void Group::on_datagram(std::string_view from, std::string_view datagram) {
+  if (closing_ || timer_ == nullptr) return;
+  const Instant now = clock_now();
+  const SealedDatagrams::Opened opened = sealed_.open(now, datagram);
+  if (opened.fault != DatagramFault::kNone) {
+    if (opened.worth_a_line) {
+      log_warning(
+          "datagram_dropped",
+          {{"from", from}, {"kind", to_string(opened.fault)}, {"reason", explain(opened.fault)}});
+    }
+    return;
+  }
+  const std::optional<Envelope> envelope = open_envelope(opened.text);
+  if (!envelope) {
+    ++messages_refused_;
+    return;
+  }
+  switch (envelope->kind) {
+    case DatagramKind::kGossip:
+      gossip_.on_packet(now, from, envelope->body, random());
+      break;
+    case DatagramKind::kLeadership:
+      on_message(now, from, *envelope);
+      break;
+  }
+  turn();
+}
+
+void Group::on_message(Instant now, std::string_view from, const Envelope& envelope) {
+  const Result<GroupMessage> message = decode_group_message(envelope.body);
+  // From our own id: somebody else has it, which gossip tells of; or an echo.
+  if (!message.ok() || envelope.sender == gossip_.self().id) {
+    ++messages_refused_;
+    return;
+  }
+  if (heard_.size() < kCorrespondentsMax || heard_.contains(envelope.sender)) {
+    Heard& heard = heard_[std::string(envelope.sender)];
+    heard.address = from;
+    heard.at = now;
+  }
+  gossip_.on_heard(now, envelope.sender);
+  share_facts(now);  // an answer tells what Redis has applied by now
+  leadership_.on_message(now, envelope.sender, *message, random());
+}
+
+void Group::send(const std::string& node, const GroupMessage& message) {
+  const std::string address = address_of(node);
+  if (address.empty()) {
+    ++messages_unsent_;
+    return;
+  }
+  socket_->send(address, sealed_.seal(leadership_envelope(gossip_.self().id, encode(message))));
+}
+
+// Where a node says that it is; or, before gossip knows, where it has written from.
+std::string Group::address_of(const std::string& node) const {
+  const NodeRecord* record = gossip_.find(node);
+  const bool lives = record != nullptr && (record->status == NodeStatus::kAlive ||
+                                           record->status == NodeStatus::kSuspect);
+  if (lives) return record->address;
+  const auto heard = heard_.find(node);
+  if (heard != heard_.end()) return heard->second.address;
+  return record != nullptr ? record->address : std::string();
+}
+
+// --- gossip's news -------------------------------------------------------------------------------
+
+void Group::on_gossip_event(Instant now, const GossipOutbox::Event& event) {
+  using News = GossipOutbox::News;
+  const NodeRecord* record = gossip_.find(event.id);
+  const std::string address = record != nullptr ? record->address : std::string();
+  switch (event.news) {
+    case News::kJoined:
+      log_info("node_joined", {{"node", event.id}, {"addr", address}});
+      if (is_loopback_text(membership_.address) && !is_loopback_text(address)) {
+        log_warning("advertise_loopback",
+                    {{"advertise", membership_.address},
+                     {"reason", "nodes of other machines cannot reach it"},
+                     {"advice", "set peer.advertise to an address of this machine"}});
+      }
+      break;
+    case News::kUpdated:
+      break;
+    case News::kSuspect:
+      log_debug("node_suspect", {{"node", event.id}, {"addr", address}});
+      tell_unreachable(now, event.id);
+      break;
+    case News::kAlive:
+      log_info("node_alive", {{"node", event.id}, {"addr", address}});
+      break;
+    case News::kDead:
+      log_warning("node_dead", {{"node", event.id}, {"addr", address}, {"text", event.text}});
+      break;
+    case News::kLeft:
+      log_info("node_left", {{"node", event.id}});
+      break;
+    case News::kIdTaken:
+      id_taken_by_ = event.text;
+      log_error("node_id_taken", {{"node", event.id}, {"reason", event.text}});
+      break;
+  }
+  if (record != nullptr && (record->member || record->wants_vote)) {
+    leadership_.on_peer(now, event.id, peer_facts(*record));
+  }
+  topology_stale_ = again_ = true;
+}
+
+// Two nodes of one id are one voter that may vote twice: the one that gossip silences has no say,
+// for some time longer, so that it does not speak while gossip looks whether the other is still
+// there.
+void Group::watch_id(Instant now) {
+  if (gossip_.id_taken()) id_taken_until_ = now + kIdTakenFor;
+  const bool taken = now < id_taken_until_;
+  if (taken == id_taken_) return;
+  id_taken_ = taken;
+  if (taken) {
+    log_error("node_silent", {{"node", gossip_.self().id},
+                              {"reason", id_taken_by_},
+                              {"effect", "this node neither votes nor leads"}});
+  } else {
+    log_info("node_id_free", {{"node", gossip_.self().id}});
+  }
+}
+
+// It writes to us, and does not answer where it says that it is.
+void Group::tell_unreachable(Instant now, const std::string& id) {
+  const auto heard = heard_.find(id);
+  const NodeRecord* record = gossip_.find(id);
+  if (heard == heard_.end() || record == nullptr || heard->second.at + kHeardLately < now) return;
+  if (heard->second.address == record->address) return;
+  log_warning("node_unreachable",
+              {{"node", id},
+               {"advertise", record->address},
+               {"writes_from", heard->second.address},
+               {"advice",
+                "set peer.advertise of that node to an address that this one can reach, "
+                "and let UDP and TCP through to its port"}});
+}
+
+void Group::tell_solitude(Instant now) {
+  if (!gossip_.nodes().empty() || (seeds_.addresses().empty() && seeds_.text().empty())) return;
+  const bool first = solitude_told_ == Instant{};
+  if (now < (first ? started_ + kSolitudeFirst : solitude_told_ + kSolitudeAgain)) return;
+  solitude_told_ = now;
+  log_warning("no_seed_answers",
+              {{"seeds", seeds_.text()},
+               {"advice",
+                "start those nodes; see that UDP and TCP reach their port, and that all "
+                "have the same cluster.name and key"}});
+}
+
+// --- what is shown -------------------------------------------------------------------------------
+
+void Group::describe(NodeReport& report) const {
+  azimuth::describe(sight(), report);
+  if (!has_say() && !leaving_) report.why = mute_reason();
+  report.cluster->name = cluster_;
+  report.cluster->switchover = wishes_.last();
+  std::vector<NamedCount>& counts = report.cluster->datagrams;
+  const DatagramSocket::Counters sockets =
+      socket_ ? socket_->counters() : DatagramSocket::Counters{};
+  counts.push_back({"sent", sockets.sent});
+  counts.push_back({"received", sockets.received});
+  counts.push_back({"sent_bytes", sockets.sent_bytes});
+  counts.push_back({"received_bytes", sockets.received_bytes});
+  counts.push_back({"send_errors", sockets.send_errors});
+  counts.push_back({"receive_errors", sockets.receive_errors});
+  for (size_t i = 1; i < kDatagramFaults; ++i) {
+    counts.push_back({"dropped_" + std::string(to_string(static_cast<DatagramFault>(i))),
+                      sealed_.counters().opened[i]});
+  }
+  counts.push_back({"messages_refused", messages_refused_});
+  counts.push_back({"messages_unsent", messages_unsent_});
+}
+
+std::string Group::why_not_ready() const {
+  if (published_.leader_ready && !published_.leader.empty() && has_say()) return "";
+  if (!has_say() && !leaving_) return mute_reason();
+  return published_.why.empty() ? "the group has no primary" : published_.why;
+}
+
+}  // namespace azimuth

@@ -1,0 +1,320 @@
+#include "proxy/peer/links.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "proxy/control/log.h"
+
+namespace azimuth {
+namespace {
+
+constexpr std::uint64_t kTickMs = 100;
+constexpr std::size_t kAcceptsPerTurnMax = 64;
+
+template <class Handle>
+void close_and_free(Handle*& handle) {
+  if (handle == nullptr) return;
+  uv_close(reinterpret_cast<uv_handle_t*>(std::exchange(handle, nullptr)),
+           [](uv_handle_t* closed) { delete reinterpret_cast<Handle*>(closed); });
+}
+
+std::string_view fault_name(LinkFault fault) {
+  switch (fault) {
+    case LinkFault::kConnect:
+      return "connect";
+    case LinkFault::kTimeout:
+      return "timeout";
+    case LinkFault::kUnsafe:
+      return "unsafe";
+    case LinkFault::kForeign:
+      return "foreign";
+    case LinkFault::kProtocol:
+      return "protocol";
+    case LinkFault::kClosed:
+      return "closed";
+    case LinkFault::kIdle:
+      return "idle";
+    case LinkFault::kCrowded:
+      return "crowded";
+  }
+  return "?";
+}
+
+}  // namespace
+
+Links::Links(uv_loop_t* loop, LinkSettings settings, StreamHost* host, LinkMetrics& metrics,
+             std::function<std::uint64_t()> random)
+    : loop_(loop),
+      settings_(std::move(settings)),
+      host_(host),
+      metrics_(metrics),
+      random_(std::move(random)),
+      channels_(settings_.plaintext ? make_plaintext(settings_.psk) : make_tls(settings_.psk)),
+      tick_(new uv_timer_t),
+      soon_(new uv_timer_t),
+      wire_(kReceiveBlockBytes) {
+  uv_timer_init(loop_, tick_);
+  uv_timer_init(loop_, soon_);
+  tick_->data = soon_->data = this;
+}
+
+Links::~Links() { close(); }
+
+void Links::close() {
+  if (closed_) return;
+  closed_ = true;
+  stop_listening();
+  for (Link* link : all_links()) link->die(LinkFault::kClosed, "this node stops");
+  on_soon();
+  close_and_free(tick_);
+  close_and_free(soon_);
+}
+
+// --- links to others ---------------------------------------------------------------------------
+
+Stream* Links::open(const SocketAddress& address, std::string_view node, StreamKind kind,
+                    std::uint64_t epoch, StreamUser& user) {
+  if (closed_) return refused(kind, epoch, user);
+  const std::string name = address_text(address, false);
+  Peer& peer = peers_[name];
+  if (peer.link != nullptr && peer.link->streams() >= kStreamsPerLinkMax)
+    return refused(kind, epoch, user);
+  if (peer.link == nullptr) {
+    if (now_ms() < peer.retry_at_ms) return refused(kind, epoch, user);
+    const int fd = address.size == 0 ? -EHOSTUNREACH : connect_to(address);
+    if (fd < 0) {
+      note_failure(peer, name, std::strerror(-fd));
+      return refused(kind, epoch, user);
+    }
+    peer.link = std::make_unique<Link>(*this, name, true);
+    peer.link->start(fd, now_ms());
+    want_tick();
+  }
+  return &peer.link->open(node, kind, epoch, user);
+}
+
+// A stream that never was; its user hears so a moment later.
+Stream* Links::refused(StreamKind kind, std::uint64_t epoch, StreamUser& user) {
+  std::unique_ptr<Stream> stream(new Stream(kind, epoch, user));
+  Stream* const out = stream.get();
+  end_later(std::move(stream), StreamEnd::kRefused, 0);
+  return out;
+}
+
+void Links::note_failure(Peer& peer, const std::string& name, std::string_view why) {
+  metrics_.links_failed.add();
+  peer.retry_at_ms = now_ms() + static_cast<std::uint64_t>(peer.backoff.next(random_()).ms);
+  log_event(LogLevel::kDebug, "link_failed", {{"peer", name}, {"reason", why}});
+}
+
+void Links::on_link_up(Link& link) {
+  metrics_.links.add(1);
+  (link.opener() ? metrics_.links_made : metrics_.links_accepted).add();
+  if (link.opener()) {
+    const auto at = peers_.find(link.name());
+    if (at != peers_.end()) at->second.backoff.reset();
+  }
+  log_event(LogLevel::kDebug, "link_up",
+            {{"peer", link.name()}, {"node", link.peer().node}, {"made", link.opener()}});
+}
+
+void Links::on_link_dead(Link& link, bool was_up, LinkFault fault, std::string_view why) {
+  count_fault(fault, was_up);
+  const bool quiet = fault == LinkFault::kIdle || (was_up && fault == LinkFault::kClosed);
+  // A stranger at the door is news, once in a while (the log limits itself); a peer that is away is
+  // told of by those who watch it.
+  const bool wrong = fault == LinkFault::kUnsafe || fault == LinkFault::kForeign ||
+                     fault == LinkFault::kProtocol || fault == LinkFault::kCrowded;
+  log_event(wrong   ? LogLevel::kWarn
+            : quiet ? LogLevel::kDebug
+                    : LogLevel::kInfo,
+            "link_lost",
+            {{"peer", link.name()},
+             {"node", link.peer().node},
+             {"fault", fault_name(fault)},
+             {"reason", why}});
+  if (link.opener()) {
+    const auto at = peers_.find(link.name());
+    AZIMUTH_CHECK(at != peers_.end() && at->second.link.get() == &link);
+    if (!was_up) note_failure(at->second, link.name(), why);
+    buried_links_.push_back(std::move(at->second.link));
+  } else {
+    const auto at = std::find_if(accepted_.begin(), accepted_.end(),
+                                 [&](const auto& each) { return each.get() == &link; });
+    AZIMUTH_CHECK(at != accepted_.end());
+    buried_links_.push_back(std::move(*at));
+    accepted_.erase(at);
+  }
+  soon();
+}
+
+void Links::count_fault(LinkFault fault, bool was_up) {
+  switch (fault) {
+    case LinkFault::kUnsafe:
+      return metrics_.links_unsafe.add();
+    case LinkFault::kForeign:
+      return metrics_.links_foreign.add();
+    case LinkFault::kCrowded:
+      return metrics_.links_crowded.add();
+    case LinkFault::kIdle:
+      return;
+    case LinkFault::kConnect:
+    case LinkFault::kTimeout:
+    case LinkFault::kProtocol:
+    case LinkFault::kClosed:
+      break;
+  }
+  if (was_up) metrics_.links_lost.add();
+}
+
+// --- links that others make --------------------------------------------------------------------
+
+void Links::listen(int listener) {
+  AZIMUTH_CHECK(!closed_ && listener_ == nullptr);
+  listener_fd_ = listener;
+  listener_ = new uv_poll_t;
+  listener_->data = this;
+  uv_poll_init(loop_, listener_, listener_fd_);
+  watch_listener(true);
+}
+
+void Links::stop_listening() {
+  close_and_free(listener_);
+  if (listener_fd_ >= 0) ::close(std::exchange(listener_fd_, -1));
+}
+
+void Links::watch_listener(bool on) {
+  if (listener_ == nullptr) return;
+  accepting_ = on;
+  if (on) {
+    uv_poll_start(listener_, UV_READABLE, on_listener);
+  } else {
+    uv_poll_stop(listener_);
+    want_tick();  // which begins again
+  }
+}
+
+void Links::on_listener(uv_poll_t* handle, int, int) {
+  auto* self = static_cast<Links*>(handle->data);
+  for (std::size_t i = 0; i < kAcceptsPerTurnMax && self->listener_fd_ >= 0; ++i) {
+    const int fd = accept_from(self->listener_fd_);
+    if (fd == -EAGAIN || fd == -EWOULDBLOCK) return;
+    if (fd == -EMFILE || fd == -ENFILE || fd == -ENOBUFS || fd == -ENOMEM) {
+      return self->watch_listener(false);
+    }
+    if (fd >= 0) self->accept(fd);
+  }
+}
+
+void Links::accept(int fd) {
+  AZIMUTH_CHECK(!closed_);
+  make_room_for_handshake();
+  if (accepted_.size() >= kLinksMax) {
+    metrics_.links_crowded.add();
+    ::close(fd);
+    return;
+  }
+  accepted_.push_back(std::make_unique<Link>(*this, peer_text(fd), false));
+  accepted_.back()->start(fd, now_ms());
+  want_tick();
+}
+
+// Of too many unfinished handshakes any may be an honest one, but one that is slow is less likely
+// to be: a random one among the older half goes.
+void Links::make_room_for_handshake() {
+  std::vector<Link*> unfinished;
+  if (accepted_.size() < kLinkHandshakesMax) return;
+  for (const auto& link : accepted_) {
+    if (link->unfinished()) unfinished.push_back(link.get());
+  }
+  if (unfinished.size() < kLinkHandshakesMax) return;
+  unfinished[random_() % (unfinished.size() / 2)]->die(LinkFault::kCrowded,
+                                                       "too many unfinished handshakes");
+}
+
+// --- the turn ----------------------------------------------------------------------------------
+
+void Links::flush() {
+  if (host_ != nullptr) host_->flush();
+  // A link that dies here tells nobody before the next turn, so the list does not grow.
+  for (Link* link : dirty_) link->flush();
+  dirty_.clear();
+  buried_links_.clear();
+  buried_streams_.clear();
+}
+
+Links::Space Links::receive_space() {
+  constexpr std::size_t kLeastRoom = kReceiveBlockBytes / 4;
+  if (receive_block_.unique()) receive_used_ = 0;
+  if (!receive_block_ || receive_block_->capacity - receive_used_ < kLeastRoom) {
+    receive_block_ = BlockRef(Block::make(kReceiveBlockBytes));
+    receive_used_ = 0;
+  }
+  return {receive_block_, receive_block_->data() + receive_used_,
+          receive_block_->capacity - receive_used_};
+}
+
+void Links::end_later(std::unique_ptr<Stream> stream, StreamEnd end, std::uint64_t delivered) {
+  ended_.push_back({std::move(stream), end, delivered});
+  soon();
+}
+
+void Links::soon() {
+  if (soon_ == nullptr || uv_is_active(reinterpret_cast<uv_handle_t*>(soon_)) != 0) return;
+  uv_timer_start(
+      soon_, [](uv_timer_t* timer) { static_cast<Links*>(timer->data)->on_soon(); }, 0, 0);
+}
+
+void Links::on_soon() {
+  std::vector<Ended> ended;
+  ended.swap(ended_);
+  for (Ended& each : ended) {
+    StreamUser* const user = std::exchange(each.stream->user_, nullptr);
+    if (user != nullptr) user->on_stream_end(each.end, each.delivered);
+  }
+}
+
+void Links::want_tick() {
+  if (tick_ == nullptr || uv_is_active(reinterpret_cast<uv_handle_t*>(tick_)) != 0) return;
+  ticked_ms_ = now_ms();
+  uv_timer_start(
+      tick_, [](uv_timer_t* timer) { static_cast<Links*>(timer->data)->on_tick(); }, kTickMs,
+      kTickMs);
+}
+
+std::vector<Link*> Links::all_links() {
+  std::vector<Link*> links;
+  for (auto& [name, peer] : peers_) {
+    if (peer.link != nullptr) links.push_back(peer.link.get());
+  }
+  for (auto& link : accepted_) links.push_back(link.get());
+  return links;
+}
+
+void Links::on_tick() {
+  const std::uint64_t now = now_ms();
+  // A tick that is late says that this process stood still, not that its peers were silent: what
+  // they sent in the meantime is yet to be read.
+  const bool was_away = now - ticked_ms_ > kTickMs * 5;
+  ticked_ms_ = now;
+  for (Link* link : all_links()) {
+    if (was_away) {
+      link->excuse_silence(now);
+    } else if (!link->dead()) {
+      link->on_tick(now);
+    }
+  }
+  std::erase_if(peers_, [&](const auto& each) {
+    return each.second.link == nullptr && now > each.second.retry_at_ms + kLinkIdleMsMax;
+  });
+  if (listener_ != nullptr && !accepting_) watch_listener(true);
+  if (peers_.empty() && accepted_.empty()) uv_timer_stop(tick_);
+}
+
+std::unique_ptr<SecureChannel> Links::make_channel(bool opener) { return channels_->make(opener); }
+
+}  // namespace azimuth

@@ -1,0 +1,122 @@
+#include "proxy/peer/relay.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace azimuth {
+
+class Relays::Relay final : public Pipe {
+ public:
+  Relay(Relays& owner, Stream& stream)
+      : Pipe(owner.loop_, owner.scratch_),
+        kind(stream.kind()),
+        epoch(stream.epoch()),
+        owner_(owner) {
+    stream.set_user(*this);
+    join(stream);
+  }
+
+  void begin(int fd) { attach(fd, true); }
+  void hold() {
+    if (stream() != nullptr) stream()->hold();
+  }
+
+  void on_stream_open() override {}
+  void on_stream_hold() override {
+    if (kind != StreamKind::kCommands || std::exchange(parked, true)) return;
+    --owner_.commands_;
+  }
+
+  const StreamKind kind;
+  const std::uint64_t epoch;
+  bool dirty = false;
+  bool parked = false;
+
+ private:
+  // A replica may read on while the lease is being renewed: what it gets is of its own epoch.
+  bool may_write() override { return kind == StreamKind::kTunnel || owner_.lease_.holds(epoch); }
+  void on_connected() override {
+    if (stream() != nullptr) stream()->opened();
+  }
+  void on_queued() override {
+    if (std::exchange(dirty, true)) return;
+    owner_.dirty_.push_back(this);
+  }
+  void on_finished() override { owner_.bury(*this); }
+
+  Relays& owner_;
+};
+
+Relays::Relays(uv_loop_t* loop, LinkMetrics& metrics, const Lease& lease, SocketAddress redis)
+    : loop_(loop), metrics_(metrics), lease_(lease), redis_(redis), scratch_(kStreamTurnBytes) {}
+
+Relays::~Relays() { close(); }
+
+bool Relays::takes(const Stream& stream) const {
+  if (closed_ || redis_.size == 0 || relays_.size() >= most_) return false;
+  if (lease_.holds(stream.epoch())) return stream.kind() == StreamKind::kTunnel || !holding_;
+  return stream.kind() == StreamKind::kTunnel && stream.epoch() != 0 &&
+         stream.epoch() == tunnel_epoch_;
+}
+
+void Relays::on_stream_offered(Stream& stream) {
+  const int fd = takes(stream) ? connect_to(redis_) : -1;
+  if (fd < 0) {
+    metrics_.relays_refused.add();
+    return stream.end(StreamEnd::kRefused, 0);
+  }
+  auto relay = std::make_unique<Relay>(*this, stream);
+  Relay& made = *relay;
+  relays_.emplace(&made, std::move(relay));
+  commands_ += made.kind == StreamKind::kCommands;
+  metrics_.relays_opened.add();
+  metrics_.relays.add(1);
+  made.begin(fd);
+}
+
+void Relays::hold(bool on) {
+  if (holding_ == on) return;
+  holding_ = on;
+  if (!on) return;
+  for (auto& [pointer, relay] : relays_) {
+    if (relay->kind == StreamKind::kCommands) relay->hold();
+  }
+}
+
+void Relays::refuse(StreamKind kind, std::uint64_t epoch) {
+  std::vector<Relay*> refused;
+  for (auto& [pointer, relay] : relays_) {
+    const bool stays = relay->parked && !closed_;
+    if (relay->kind == kind && relay->epoch <= epoch && !stays) refused.push_back(pointer);
+  }
+  for (Relay* relay : refused) {
+    metrics_.relays_refused.add();
+    relay->finish(StreamEnd::kRefused);
+  }
+}
+
+void Relays::close() {
+  closed_ = true;
+  refuse(StreamKind::kCommands, UINT64_MAX);
+  refuse(StreamKind::kTunnel, UINT64_MAX);
+}
+
+void Relays::flush() {
+  for (std::size_t i = 0; i < dirty_.size(); ++i) {
+    dirty_[i]->dirty = false;
+    dirty_[i]->flush();
+  }
+  dirty_.clear();
+  buried_.clear();
+}
+
+// A relay may be inside one of its own calls, and in dirty_.
+void Relays::bury(Relay& relay) {
+  const auto at = relays_.find(&relay);
+  commands_ -= relay.kind == StreamKind::kCommands && !relay.parked;
+  metrics_.relays.add(-1);
+  buried_.push_back(std::move(at->second));
+  relays_.erase(at);
+}
+
+}  // namespace azimuth

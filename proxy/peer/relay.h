@@ -1,0 +1,71 @@
+// The far end of other nodes' streams: each is joined to a connection of its own to the local
+// Redis.
+//
+// Invariants: a byte of a command stream is written to Redis only while this node's lease holds for
+// the stream's epoch, checked right before each write (I2); when it does not, the stream ends with
+// kRefused and the number of bytes that the kernel took for Redis, so that the other side knows
+// what was never executed (I6). A tunnel is let through while this node leads, or led last, its
+// epoch. At most kRelaysMax relays a worker, each with at most a window's bytes on their way to
+// Redis (I8). Owned by one worker.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "proxy/data/socket.h"
+#include "proxy/group/lease.h"
+#include "proxy/peer/links.h"
+#include "proxy/peer/relay_pipe.h"
+
+namespace azimuth {
+
+class Relays final : public StreamHost {
+ public:
+  // `lease` outlives it. `redis`: of size 0 while it is not known: all is refused.
+  Relays(uv_loop_t* loop, LinkMetrics& metrics, const Lease& lease, SocketAddress redis);
+  ~Relays() override;
+
+  void set_redis(const SocketAddress& redis) { redis_ = redis; }
+  // The epoch that this node leads or led last: tunnels of no other are let in. 0: none.
+  void set_tunnel_epoch(std::uint64_t epoch) { tunnel_epoch_ = epoch; }
+  // A planned hand-over: asks all command streams to close when they are answered, and refuses new
+  // ones until hold(false).
+  void hold(bool on);
+  // Command streams that are open, but for those whose user has said that it sends nothing more
+  // (Stream::hold by the opener): they stay until Redis ends what blocks, or their user leaves.
+  std::size_t open_commands() const { return commands_; }
+  // Ends all streams of `kind` whose epoch is at most `epoch`: the lease is lost, the role changes.
+  void refuse(StreamKind kind, std::uint64_t epoch);
+  // At most so many; for tests.
+  void set_most(std::size_t relays) { most_ = relays; }
+  // Ends all, and takes no more.
+  void close();
+
+  void on_stream_offered(Stream& stream) override;
+  void flush() override;
+  std::size_t size() const { return relays_.size(); }
+
+ private:
+  class Relay;
+  friend class Relay;
+  void bury(Relay& relay);
+  bool takes(const Stream& stream) const;
+
+  uv_loop_t* loop_;
+  LinkMetrics& metrics_;
+  const Lease& lease_;
+  SocketAddress redis_;
+  std::vector<char> scratch_;
+  std::uint64_t tunnel_epoch_ = 0;
+  std::size_t commands_ = 0;
+  std::size_t most_ = kRelaysMax;
+  bool holding_ = false;
+  bool closed_ = false;
+  std::unordered_map<Relay*, std::unique_ptr<Relay>> relays_;
+  std::vector<Relay*> dirty_;
+  std::vector<std::unique_ptr<Relay>> buried_;
+};
+
+}  // namespace azimuth

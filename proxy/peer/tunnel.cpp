@@ -1,0 +1,120 @@
+#include "proxy/peer/tunnel.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "health/sync_gate.h"
+#include "proxy/peer/relay_pipe.h"
+
+namespace azimuth {
+
+// One connection of the local Redis.
+class TunnelListener::Tunnel final : public Pipe {
+ public:
+  Tunnel(TunnelListener& port, int fd) : Pipe(port.links_.loop(), port.scratch_), port_(port) {
+    attach(fd, false);
+  }
+
+  bool begun() const { return gate_ != nullptr; }
+  void begin() {
+    gate_ = std::make_unique<SyncGate>(port_.replid_, port_.announced_);
+    join(*port_.links_.open(port_.leader_, port_.node_, StreamKind::kTunnel, port_.epoch_, *this));
+  }
+
+  void on_stream_open() override {}
+  void on_stream_hold() override {}
+
+  void on_stream_data(const BlockRef& block, std::string_view bytes) override {
+    const std::size_t n = gate_->on_primary(bytes);
+    queue(block, bytes.substr(0, n));
+    if (gate_->verdict() != SyncVerdict::kRefused) return;
+    const std::string why = gate_->why();
+    finish(StreamEnd::kRefused);
+    port_.links_.metrics().tunnels_refused.add();
+    if (port_.hooks_.on_refused) port_.hooks_.on_refused(port_.epoch_, why);
+  }
+
+ private:
+  bool may_write() override { return !port_.cut_; }
+  void on_socket_bytes(std::string_view bytes) override {
+    if (gate_->verdict() == SyncVerdict::kHandshake) gate_->on_replica(bytes);
+  }
+  void on_queued() override { flush(); }
+  void on_finished() override { port_.bury(*this); }
+
+  TunnelListener& port_;
+  std::unique_ptr<SyncGate> gate_;
+};
+
+TunnelListener::TunnelListener(Links& links, std::uint64_t epoch, std::string announced,
+                               Hooks hooks)
+    : links_(links),
+      epoch_(epoch),
+      announced_(std::move(announced)),
+      hooks_(std::move(hooks)),
+      scratch_(kStreamTurnBytes) {}
+
+TunnelListener::~TunnelListener() { cut(); }
+
+Result<std::uint16_t> TunnelListener::open() {
+  const SocketAddress any = *numeric_address(tcp_endpoint("127.0.0.1", 0));
+  const int fd = listen_on(any, 0);
+  if (fd < 0) {
+    return make_error(ErrorCode::kSystem, Fault::kSelf,
+                      std::string("a tunnel's port on 127.0.0.1: ") + std::strerror(-fd));
+  }
+  fd_ = fd;
+  port_ = parse_endpoint(local_text(fd_))->port;
+  poll_ = new uv_poll_t;
+  poll_->data = this;
+  uv_poll_init(links_.loop(), poll_, fd_);
+  uv_poll_start(poll_, UV_READABLE, on_accept);
+  return port_;
+}
+
+void TunnelListener::on_accept(uv_poll_t* handle, int, int) {
+  auto* self = static_cast<TunnelListener*>(handle->data);
+  const int fd = accept_from(self->fd_);
+  if (fd < 0) return;
+  // Redis has one; an older one that is still here is one that Redis has given up.
+  self->buried_.clear();
+  if (self->tunnels_.size() >= kTunnelConnectionsMax) {
+    self->tunnels_.front()->finish(StreamEnd::kDone);
+  }
+  self->tunnels_.push_back(std::make_unique<Tunnel>(*self, fd));
+  if (self->leader_.size != 0) self->tunnels_.back()->begin();
+}
+
+void TunnelListener::set_leader(const SocketAddress& address, std::string_view node,
+                                std::string_view replid) {
+  if (cut_) return;
+  leader_ = address;
+  node_ = node;
+  replid_ = replid;
+  for (auto& tunnel : tunnels_) {
+    if (!tunnel->begun()) tunnel->begin();
+  }
+}
+
+void TunnelListener::cut() {
+  if (cut_) return;
+  cut_ = true;
+  if (poll_ != nullptr) {
+    uv_close(reinterpret_cast<uv_handle_t*>(std::exchange(poll_, nullptr)),
+             [](uv_handle_t* closed) { delete reinterpret_cast<uv_poll_t*>(closed); });
+  }
+  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+  while (!tunnels_.empty()) tunnels_.front()->finish(StreamEnd::kDone);
+}
+
+void TunnelListener::bury(Tunnel& tunnel) {
+  const auto at = std::find_if(tunnels_.begin(), tunnels_.end(),
+                               [&](const auto& each) { return each.get() == &tunnel; });
+  buried_.push_back(std::move(*at));
+  tunnels_.erase(at);
+}
+
+}  // namespace azimuth

@@ -1,0 +1,379 @@
+"""What has state on a connection, and load, across planned moves of the primary (I3, I6, I7).
+
+A switchover and a SIGTERM of the primary's azimuth show no client an error and lose nothing.
+Subscriptions, open transactions, watched keys and blocked clients cross it truthfully.
+"""
+import threading
+import time
+
+from writers import Writers
+
+import harness
+from cluster import Cluster
+from harness import only_azimuth, wait_until
+from resp import RespError
+
+
+def rounds_option(parser):
+    parser.add_argument("--rounds", type=int, default=4)
+
+
+def move(cluster, primary):
+    """A planned move to somebody else; the new primary."""
+    with primary.client() as client:
+        reply = client.cmd("AZIMUTH", "SWITCHOVER")
+    assert reply == "OK", reply
+    successor = cluster.wait_whole()
+    assert successor is not primary
+    return successor
+
+
+def full_syncs(cluster):
+    return {node.id: node.redis_info("sync_full") for node in cluster.members()}
+
+
+def assert_no_error(writers):
+    assert not any(client.errors for client in writers.clients), writers.summary()
+
+
+class Moved:
+    """A group in which the primary is about to move; a client of each node for each thing."""
+
+    def __init__(self, stage, **options):
+        self.cluster = Cluster(stage, **options)
+
+    def __enter__(self):
+        self.cluster.__enter__()
+        self.primary = self.cluster.wait_whole()
+        self.clients = []
+        return self
+
+    def __exit__(self, *_):
+        for client in self.clients:
+            client.close()
+        self.cluster.__exit__(*_)
+
+    def at_each(self, **options):
+        """One client at each node, the primary's first."""
+        nodes = sorted(self.cluster.nodes, key=lambda node: node is not self.primary)
+        made = [node.client(**options) for node in nodes]
+        self.clients += made
+        return made
+
+    def one(self, **options):
+        return self.at_each(**options)[0]
+
+    def move(self):
+        self.primary = move(self.cluster, self.primary)
+
+    def kill(self):
+        """The primary's Redis dies; somebody else leads."""
+        old = self.primary
+        old.redis.kill()
+        self.primary = self.cluster.wait_primary(but=old)
+        self.cluster.write(self.primary, "written-at", self.primary.id)
+
+    def blocked(self):
+        """How many clients the primary's Redis says are blocked."""
+        return int(self.primary.redis_info("blocked_clients"))
+
+
+# --- load ----------------------------------------------------------------------------------------
+
+@only_azimuth
+def switchovers_under_load_show_no_error(stage):
+    with Cluster(stage, workers=2) as cluster:
+        primary = cluster.wait_whole()
+        full = full_syncs(cluster)
+        with Writers(stage, cluster.nodes, 6) as writers:
+            for _ in range(stage.options.rounds):
+                writers.progress(30)
+                primary = move(cluster, primary)
+            writers.progress(30)
+            writers.stop()
+            assert_no_error(writers)
+            assert not any(client.uncertain for client in writers.clients)
+            cluster.wait_same_data()
+            assert writers.audit(primary.redis) == 0
+            print(f"       {writers.summary()}", flush=True)
+        cluster.assert_no_full_sync(full)
+
+
+@only_azimuth
+def a_rolling_restart_under_load_shows_no_error(stage):
+    """SIGTERM of each azimuth in turn. Its own clients see it close; nobody sees an error."""
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        full = full_syncs(cluster)
+        with Writers(stage, cluster.nodes, 6) as writers:
+            for _ in range(stage.options.rounds):
+                writers.progress(30)
+                primary.end()
+                primary.start()
+                primary = cluster.wait_whole()
+            writers.progress(30)
+            writers.stop()
+            assert_no_error(writers)
+            cluster.wait_same_data()
+            assert writers.audit(primary.redis) == 0
+            print(f"       {writers.summary()}", flush=True)
+        cluster.assert_no_full_sync(full)
+
+
+@only_azimuth
+def clients_of_others_do_not_notice_a_stopping_primary(stage):
+    """Writers at the two others: neither an error nor an uncertain write, nor a closed connection."""
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        others = [node for node in cluster.nodes if node is not primary]
+        with Writers(stage, others, 4) as writers:
+            writers.progress(30)
+            primary.end()
+            successor = cluster.wait_primary(but=primary, among=others)
+            writers.progress(30)
+            writers.stop()
+            assert_no_error(writers)
+            assert not any(client.uncertain for client in writers.clients), writers.summary()
+            assert [client.turn for client in writers.clients] == [client.number + 1 for client in writers.clients]
+            assert writers.audit(successor.redis) == 0
+
+
+@only_azimuth
+def a_stopping_primary_without_a_successor_loses_nothing(stage):
+    """The others are gone: it cannot hand over, stops all the same, and what it took is there later."""
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        others = [node for node in cluster.nodes if node is not primary]
+        with Writers(stage, [primary], 2) as writers:
+            writers.progress(50)
+            for node in others:
+                node.kill()
+            for client in writers.clients:
+                client.over.set()
+            primary.end()
+            for client in writers.clients:
+                client.join(60)
+                assert not client.is_alive()
+            for node in cluster.nodes:
+                node.start()
+            leader = cluster.wait_whole()
+            cluster.wait_same_data()
+            assert writers.audit(leader.redis) == 0
+
+
+# --- state of a connection -----------------------------------------------------------------------
+
+@only_azimuth
+def subscriptions_cross_a_switchover(stage):
+    with Moved(stage) as moved:
+        twos, threes = moved.at_each(), moved.at_each(resp=3)
+        for client in twos + threes:
+            assert client.cmd("SUBSCRIBE", "news") if client in twos else client.send("SUBSCRIBE", "news") is None
+            client.send("PSUBSCRIBE", "n?ws")
+        for client in twos:
+            assert client.read() == [b"psubscribe", b"n?ws", 2]
+        for client in threes:
+            assert [client.push(), client.push()] == [[b"subscribe", b"news", 1], [b"psubscribe", b"n?ws", 2]]
+        for round_ in range(3):
+            moved.move()
+            text = b"message %d" % round_
+            for node in moved.cluster.nodes:
+                with node.client() as client:
+                    wait_until(lambda: client.cmd("PUBSUB", "NUMSUB", "news")[1] >= 6, what="six subscribers")
+            with moved.primary.client() as client:
+                assert client.cmd("PUBLISH", "news", text) >= 12
+            for client in twos + threes:
+                assert [client.read(), client.read()] == [
+                    [b"message", b"news", text], [b"pmessage", b"n?ws", b"news", text]]
+        for client in threes:  # RESP3: also commands in between
+            assert client.cmd("ECHO", "here") == b"here"
+            assert client.silent(0.1)
+
+
+@only_azimuth
+def a_lost_primary_does_not_end_subscriptions(stage):
+    with Moved(stage) as moved:
+        clients = moved.at_each()
+        for client in clients:
+            assert client.cmd("SUBSCRIBE", "news") == [b"subscribe", b"news", 1]
+        moved.kill()
+        with moved.primary.client() as client:
+            wait_until(lambda: client.cmd("PUBSUB", "NUMSUB", "news")[1] == 3, what="three subscribers")
+            assert client.cmd("PUBLISH", "news", "on") == 3
+        for client in clients:
+            assert client.read() == [b"message", b"news", b"on"]
+            assert client.silent(0.1)
+
+
+@only_azimuth
+def a_transaction_runs_whole_or_not_at_all(stage):
+    """Open while the primary moves, planned and not; with depth in flight too."""
+    with Moved(stage) as moved:
+        for index, way in enumerate((moved.move, moved.move, moved.kill)):
+            clients = moved.at_each()
+            for number, client in enumerate(clients):
+                replies = client.pipeline(["MULTI"], ["INCR", f"a{index}{number}"], ["INCR", f"b{index}{number}"])
+                assert replies == ["OK", "QUEUED", "QUEUED"]
+            way()
+            ends = [client.cmd("EXEC") for client in clients]
+            for number, (client, end) in enumerate(zip(clients, ends)):
+                values = client.cmd("MGET", f"a{index}{number}", f"b{index}{number}")
+                if end == [1, 1]:
+                    assert values == [b"1", b"1"]
+                else:
+                    assert isinstance(end, RespError) and end.split(" ")[0] == "EXECABORT", end
+                    assert values == [None, None], (end, values)
+                # The connection is out of the transaction and good for another.
+                assert client.pipeline(["MULTI"], ["ECHO", "x"], ["EXEC"])[-1] == [b"x"]
+
+
+@only_azimuth
+def a_planned_move_carries_an_open_transaction_over(stage):
+    with Moved(stage) as moved:
+        clients = moved.at_each()
+        for number, client in enumerate(clients):
+            assert client.pipeline(["MULTI"], ["INCR", f"n{number}"]) == ["OK", "QUEUED"]
+        moved.move()
+        for number, client in enumerate(clients):
+            assert client.pipeline(["INCR", f"n{number}"], ["EXEC"]) == ["QUEUED", [1, 2]]
+            assert client.cmd("GET", f"n{number}") == b"2"
+
+
+@only_azimuth
+def a_watched_key_never_counts_as_untouched_by_mistake(stage):
+    """Nil from EXEC is always right after a move; what is wrong is to run although the key was touched."""
+    with Moved(stage) as moved:
+        for index, way in enumerate((moved.move, moved.kill)):
+            key = f"watched{index}"
+            moved.cluster.write(moved.primary, key, "1")
+            moved.cluster.wait_same_data()
+            clients = moved.at_each()
+            for client in clients:
+                assert client.cmd("WATCH", key) == "OK"
+            way()
+            with moved.primary.client() as other:
+                assert other.cmd("INCR", key) == 2
+            for client in clients:
+                end = client.pipeline(["MULTI"], ["SET", key, "overwritten"], ["EXEC"])[-1]
+                assert end is None or str(end).startswith("EXECABORT"), end
+                assert client.cmd("GET", key) == b"2"
+                assert client.cmd("WATCH", f"other{index}") == "OK"
+                assert client.pipeline(["MULTI"], ["ECHO", "x"], ["EXEC"])[-1] == [b"x"]
+
+
+@only_azimuth
+def a_key_touched_before_the_move_stays_touched(stage):
+    with Moved(stage) as moved:
+        moved.cluster.write(moved.primary, "k", "1")
+        clients = moved.at_each()
+        for client in clients:
+            assert client.cmd("WATCH", "k") == "OK"
+        with moved.primary.client() as other:
+            assert other.cmd("INCR", "k") == 2
+        moved.move()
+        for client in clients:
+            end = client.pipeline(["MULTI"], ["SET", "k", "overwritten"], ["EXEC"])[-1]
+            assert end is None or str(end).startswith("EXECABORT"), end
+            assert client.cmd("GET", "k") == b"2"
+
+
+def blocked_ones_are_served(moved, way):
+    clients = moved.at_each()
+    for number, client in enumerate(clients):
+        client.send("BLPOP", f"queue{number}", "0")
+    wait_until(lambda: moved.blocked() == 3, what="three blocked")
+    way()
+    answered = []
+    for number, client in enumerate(clients):
+        with moved.primary.client() as other:
+            assert isinstance(other.cmd("RPUSH", f"queue{number}", f"element{number}"), int)
+        value = client.read()
+        if isinstance(value, RespError):  # Redis's own word when a primary becomes a replica
+            assert value.split(" ")[0] in ("UNBLOCKED", "UNCERTAIN"), value
+            value = client.cmd("BLPOP", f"queue{number}", "0")
+        else:
+            answered.append(number)
+        assert value == [b"queue%d" % number, b"element%d" % number], value
+        with moved.primary.client() as other:
+            assert other.cmd("EXISTS", f"queue{number}") == 0
+    return answered
+
+
+@only_azimuth
+def a_blocked_client_waits_on_at_the_new_primary(stage):
+    with Moved(stage) as moved:
+        assert blocked_ones_are_served(moved, moved.move) == [0, 1, 2]
+
+
+@only_azimuth
+def a_blocked_client_survives_a_killed_primary(stage):
+    with Moved(stage) as moved:
+        print(f"       waited on: {blocked_ones_are_served(moved, moved.kill)}", flush=True)
+
+
+@only_azimuth
+def a_blocked_client_waits_no_longer_than_it_asked(stage):
+    with Moved(stage) as moved:
+        client = moved.one()
+        began = time.monotonic()
+        client.send("BLPOP", "never", "3")
+        wait_until(lambda: moved.blocked() == 1, what="one blocked")
+        moved.move()
+        assert client.read() is None
+        took = time.monotonic() - began
+        assert 2.9 <= took < 4.5, took
+
+
+@only_azimuth
+def a_stream_of_pops_gets_each_element_once(stage):
+    """Consumers in BLPOP, a producer, and the primary moves: each element to one consumer, none twice."""
+    with Moved(stage) as moved:
+        total, got, trouble = 600, [], []
+
+        def consume(client):
+            try:
+                while True:
+                    value = client.cmd("BLPOP", "work", "0")
+                    if value[1] == b"end":
+                        return
+                    got.append(int(value[1]))
+            except Exception as error:  # the test's own thread looks at it
+                trouble.append(error)
+
+        threads = [threading.Thread(target=consume, args=(client,), daemon=True) for client in moved.at_each()]
+        for thread in threads:
+            thread.start()
+        producer = moved.one()
+        for index in range(total):
+            assert isinstance(producer.cmd("RPUSH", "work", index), int)
+            if index in (200, 400):
+                moved.move()
+        for _ in threads:
+            producer.cmd("RPUSH", "work", "end")
+        for thread in threads:
+            thread.join(30)
+        assert not trouble, trouble
+        assert not any(thread.is_alive() for thread in threads)
+        assert sorted(got) == list(range(total)), (len(got), len(set(got)))
+
+
+@only_azimuth
+def scripts_and_names_are_known_at_the_new_primary(stage):
+    """SCRIPT LOAD and SELECT before the move hold after it."""
+    with Moved(stage) as moved:
+        clients = moved.at_each()
+        sha = clients[0].cmd("SCRIPT", "LOAD", "return redis.call('INCR', KEYS[1])")
+        for number, client in enumerate(clients):
+            assert client.cmd("SELECT", number + 1) == "OK"
+            assert client.cmd("EVALSHA", sha, "1", "n") == 1
+        moved.move()
+        for number, client in enumerate(clients):
+            value = client.cmd("EVALSHA", sha, "1", "n")
+            if str(value).startswith("NOSCRIPT"):  # as after a failover of Redis itself: clients send EVAL
+                value = client.cmd("EVAL", "return redis.call('INCR', KEYS[1])", "1", "n")
+            assert value == 2, value
+            assert client.cmd("GET", "n") == b"2"
+
+
+if __name__ == "__main__":
+    harness.run(__doc__, rounds_option)

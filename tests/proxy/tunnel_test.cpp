@@ -1,0 +1,152 @@
+// Tunnels: a real redis-server replicates from another through a tunnel port, a link and a relay.
+#include "proxy/peer/tunnel.h"
+
+#include <catch2/catch.hpp>
+#include <string>
+
+#include "tests/proxy/link_stage.h"
+
+using namespace azimuth;
+using namespace azimuth::stage;
+
+namespace {
+
+constexpr std::uint64_t kEpoch = 3;
+
+struct Zones {
+  RedisServer primary, replica;
+  Loop loop;
+  Lease lease;
+  LinkMetrics relay_metrics;
+  Relays relays;
+  Node far, near;
+  std::string refused;
+
+  Zones()
+      : relays(&loop.loop, relay_metrics, lease, primary.address()),
+        far(loop, settings_of("far"), &relays, true),
+        near(loop, settings_of("near")) {
+    relays.set_tunnel_epoch(kEpoch);
+    // The first replica that a fresh Redis sees makes it choose its lineage's name anew.
+    primary.ask("PSYNC ? -1");
+  }
+  ~Zones() {
+    near.links.close();
+    far.links.close();
+    relays.close();
+  }
+  TunnelListener::Hooks hooks() {
+    return {.on_refused = [this](std::uint64_t, const std::string& why) { refused = why; }};
+  }
+  std::string replid() const { return field(primary, "master_replid"); }
+  static std::string field(const RedisServer& redis, const std::string& name) {
+    const std::string info = redis.ask("INFO everything");
+    const std::size_t at = info.find("\n" + name + ":");
+    if (at == std::string::npos) return {};
+    const std::size_t from = at + name.size() + 2;
+    return info.substr(from, info.find('\r', from) - from);
+  }
+  void replicate(std::uint16_t port) const {
+    REQUIRE(replica.ask("REPLICAOF 127.0.0.1 " + std::to_string(port)) == "+OK\r\n");
+  }
+  bool linked() { return field(replica, "master_link_status") == "up"; }
+  bool replica_has(const std::string& key, const std::string& value) {
+    return replica.ask("GET " + key) ==
+           "$" + std::to_string(value.size()) + "\r\n" + value + "\r\n";
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a replica copies and follows its primary through a tunnel") {
+  Zones zones;
+  zones.primary.ask("SET before 1");
+  TunnelListener tunnel(zones.near.links, kEpoch, {}, zones.hooks());
+  const auto port = tunnel.open();
+  REQUIRE(port.ok());
+  // Redis dials before the leader is known: it is held, not refused.
+  zones.replicate(*port);
+  REQUIRE(zones.loop.until([&] { return tunnel.connections() == 1; }));
+  CHECK(zones.far.metrics.links_accepted.get() == 0);
+  tunnel.set_leader(zones.far.address, "far", zones.replid());
+  REQUIRE(zones.loop.until([&] { return zones.linked(); }));
+  zones.primary.ask("SET after 2");
+  REQUIRE(zones.loop.until([&] { return zones.replica_has("after", "2"); }));
+  CHECK(zones.replica_has("before", "1"));
+  const std::string copies = zones.field(zones.primary, "sync_full");
+
+  // A link that breaks costs a partial sync.
+  zones.relays.refuse(StreamKind::kTunnel, kEpoch);
+  REQUIRE(zones.loop.until([&] { return tunnel.connections() == 0; }));
+  zones.primary.ask("SET later 3");
+  REQUIRE(zones.loop.until([&] { return zones.replica_has("later", "3"); }));
+  CHECK(zones.field(zones.primary, "sync_full") == copies);
+  CHECK(zones.field(zones.primary, "sync_partial_ok") == "1");
+  CHECK(zones.refused.empty());
+}
+
+TEST_CASE("a large copy and the writes beside it arrive whole") {
+  Zones zones;
+  zones.primary.ask("DEBUG POPULATE 20000 key 1000");
+  TunnelListener tunnel(zones.near.links, kEpoch, {}, zones.hooks());
+  const auto port = tunnel.open();
+  REQUIRE(port.ok());
+  tunnel.set_leader(zones.far.address, "far", zones.replid());
+  zones.replicate(*port);
+  int writes = 0;
+  REQUIRE(zones.loop.until([&] {
+    zones.primary.ask("INCR writes");
+    ++writes;
+    return zones.linked();
+  }));
+  REQUIRE(zones.loop.until([&] { return zones.replica_has("writes", std::to_string(writes)); }));
+  CHECK(zones.replica.ask("DBSIZE") == zones.primary.ask("DBSIZE"));
+}
+
+TEST_CASE("I5: a full sync of another lineage is cut before it wipes the replica") {
+  Zones zones;
+  zones.replica.ask("SET mine 1");
+  TunnelListener tunnel(zones.near.links, kEpoch, {}, zones.hooks());
+  const auto port = tunnel.open();
+  REQUIRE(port.ok());
+  tunnel.set_leader(zones.far.address, "far", std::string(40, 'a'));
+  zones.replicate(*port);
+  REQUIRE(zones.loop.until([&] { return !zones.refused.empty(); }));
+  CHECK(zones.refused.find(zones.replid()) != std::string::npos);
+  CHECK(zones.near.metrics.tunnels_refused.get() >= 1);
+  CHECK_FALSE(zones.linked());
+  CHECK(zones.replica_has("mine", "1"));
+}
+
+TEST_CASE("after the cut nothing passes and nobody gets in") {
+  Zones zones;
+  TunnelListener tunnel(zones.near.links, kEpoch, {}, zones.hooks());
+  const auto port = tunnel.open();
+  REQUIRE(port.ok());
+  tunnel.set_leader(zones.far.address, "far", zones.replid());
+  zones.replicate(*port);
+  REQUIRE(zones.loop.until([&] { return zones.linked(); }));
+  tunnel.cut();
+  CHECK(tunnel.connections() == 0);
+  REQUIRE(zones.loop.until([&] { return !zones.linked(); }));
+  const int fd = connect_to(*numeric_address(tcp_endpoint("127.0.0.1", *port)));
+  CHECK((fd < 0 || connect_result(fd) == -ECONNREFUSED));
+  if (fd >= 0) ::close(fd);
+}
+
+TEST_CASE("a tunnel port keeps few connections, and the newest") {
+  Zones zones;
+  TunnelListener tunnel(zones.near.links, kEpoch, {}, zones.hooks());
+  const auto port = tunnel.open();
+  REQUIRE(port.ok());
+  int fds[kTunnelConnectionsMax + 3];
+  for (int& fd : fds) fd = connect_to(*numeric_address(tcp_endpoint("127.0.0.1", *port)));
+  const auto closed = [](int fd) {
+    char byte = 0;
+    return ::recv(fd, &byte, 1, MSG_DONTWAIT) == 0;
+  };
+  REQUIRE(zones.loop.until([&] { return closed(fds[0]) && closed(fds[1]) && closed(fds[2]); }));
+  CHECK(tunnel.connections() == kTunnelConnectionsMax);
+  CHECK_FALSE(closed(fds[kTunnelConnectionsMax + 2]));
+  for (const int fd : fds) ::close(fd);
+}

@@ -1,0 +1,79 @@
+// The data path, as far as safety depends on it: where a write goes, the lease at each flush, the
+// acknowledgement, the drain before a hand-over.
+#include "tests/sim/process.h"
+
+namespace azimuth::sim {
+
+void Node::write(const WriteRequest& request) {
+  if (world_.scheduler.now() > request.give_up) return;
+  if (!process_) return;  // the client's connection is refused
+  turn(generation_, [this, request] {
+    const GroupView& seen = view();
+    if (seen.leader.empty() || !seen.leader_ready) return retry(request);
+    if (seen.leader == setup_.id) return execute(request, seen.epoch);
+    const std::size_t to = world_.index_of(seen.leader);
+    if (!world_.network.open(index_, to)) return retry(request);
+    world_.scheduler.after(world_.network.delay(), [this, to, request, epoch = seen.epoch] {
+      world_.node(to).on_forwarded(request, epoch);
+    });
+  });
+}
+
+void Node::retry(const WriteRequest& request) {
+  later(ms(30), [this, request] { write(request); });
+}
+
+// Refused without having been executed: the origin holds it and tries again.
+void Node::on_forwarded(const WriteRequest& request, std::uint64_t epoch) {
+  turn(generation_, [this, request, epoch] { execute(request, epoch); });
+}
+
+void Node::execute(const WriteRequest& request, std::uint64_t epoch) {
+  const auto refuse = [this, request] {
+    world_.scheduler.after(world_.network.delay() + ms(20),
+                           [this, request] { world_.node(request.origin).write(request); });
+  };
+  // The moment of the flush: the lease is read right before the bytes go to Redis (I2).
+  if (view().handing_over || !lease_holds(epoch)) return refuse();
+  if (world_.scheduler.now() < process_->upstream_from) return refuse();
+  world_.on_flush(index_, epoch);
+  ++process_->in_flight;
+  world_.server(index_).post(
+      world_.random.between(us(10), us(80)),
+      [this, request, epoch, generation = generation_](FakeRedis& redis) {
+        const WriteResult result = redis.write(request.id, request.bytes);
+        if (result == WriteResult::kDone) world_.on_executed(index_, request, epoch);
+        const std::uint64_t offset = redis.offset();
+        if (generation != generation_ || !process_) return;
+        later(world_.random.between(us(10), us(80)),
+              [this, request, epoch, result] { on_executed(request, epoch, result); });
+        if (result != WriteResult::kDone || !request.quorum) return;
+        const std::size_t replicas = world_.replicas_for_quorum(index_);
+        redis.wait(offset, replicas, [this, request, generation] {
+          if (generation == generation_) world_.on_acked(index_, request.id, true);
+        });
+      });
+}
+
+void Node::on_executed(const WriteRequest& request, std::uint64_t epoch, WriteResult result) {
+  if (process_->in_flight > 0) --process_->in_flight;
+  if (result == WriteResult::kDone) {
+    if (!request.quorum) world_.on_acked(index_, request.id, false);
+    return;
+  }
+  (void)epoch;
+  world_.scheduler.after(world_.network.delay() + ms(20),
+                         [this, request] { world_.node(request.origin).write(request); });
+}
+
+void Node::mind_drain() {
+  if (!view().handing_over) {
+    process_->told_drained = false;
+    return;
+  }
+  if (process_->in_flight > 0 || process_->told_drained) return;
+  process_->told_drained = true;
+  later(us(100), [this] { process_->leadership.on_drained(now()); });
+}
+
+}  // namespace azimuth::sim

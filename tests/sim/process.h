@@ -1,0 +1,54 @@
+// What a node's process holds in memory: gone when it ends. Owned by its Node.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "tests/sim/node.h"
+#include "tests/sim/world.h"
+
+namespace azimuth::sim {
+
+struct Node::Process {
+  Process(const NodeRecord& record, const LeadershipSettings& settings,
+          std::optional<GroupState> saved, Instant now)
+      : gossip(record, GossipTimes{}, now),
+        leadership(settings, std::move(saved), record.boot, now) {}
+
+  Gossip gossip;
+  Leadership leadership;
+  std::unique_ptr<RedisPilot> pilot;  // of a member
+
+  // What has been passed on, so that only what is new is.
+  std::map<std::string, PeerFacts> told_peers;
+  LocalRedis told_redis;
+  NodeRecord told_record;
+  RedisOrder told_order;
+  bool told_any_redis = false;
+  bool unsaved = false;  // the last save has failed: nothing may be sent
+
+  Time armed = 0;  // the tick that is under way
+  std::uint64_t ticks = 0;
+  Time ticks_since = 0;
+
+  // The pilot's connection.
+  std::uint64_t connection = 0;  // counts; commands and replies of an older one are void
+  bool connected = false;
+  Time command_due = 0, reply_due = 0;
+
+  // The tap and the tunnel.
+  bool want_tap = false;
+  enum class Tap : std::uint8_t { kNone, kAttaching, kAttached } tap = Tap::kNone;
+  std::uint64_t tap_number = 0;
+  Time tap_due = 0;
+  std::uint64_t want_tunnel = 0, tunnel_epoch = 0;
+  std::uint16_t tunnel_port = 0;
+
+  // The data path.
+  std::uint64_t in_flight = 0;
+  bool told_drained = false;
+  Time upstream_from = 0;  // its connections to Redis are made anew from here on
+};
+
+}  // namespace azimuth::sim
