@@ -105,7 +105,12 @@ Choice choose(const Question& q) {
     return choose_by_content(q);
   }
 
-  const bool whole = voters_where(q, counts).size() >= q.electorate.majority();
+  const std::size_t majority = q.electorate.majority();
+  const auto last = q.promises.find(q.led_last);
+  // Who led until now has by itself all that was ever acknowledged.
+  const bool has_all = last != q.promises.end() && last->second.has_redis && counts(&last->second);
+  const bool whole = voters_where(q, counts).size() >= majority ||
+                     (has_all && q.electorate.voters.size() - missing.size() >= majority);
   const Names unseen = voters_where(q, [](const Promise* promise) {
     return promise != nullptr && promise->has_redis && !promise->alive;
   });

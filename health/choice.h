@@ -26,6 +26,7 @@ struct Question {
   const std::vector<Fork>& forks;
   std::string_view preferred;  // wins among equals: the successor of a planned hand-over
   std::string_view forced;     // an operator's word; empty: none
+  std::string_view led_last;   // had the lease of the last epoch until this ballot; empty: nobody
   bool bootstrap = false;
 };
 

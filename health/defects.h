@@ -1,5 +1,5 @@
-// Deliberate defects, by which the simulator proves that it would notice: each is a line in a machine
-// of this room that does the wrong thing while its defect is switched on.
+// Deliberate defects, by which the simulator proves that it would notice: each is a line in a
+// machine of this room that does the wrong thing while its defect is switched on.
 //
 // Invariant: outside of the simulator's own build (AZIMUTH_DEFECTS) every one is off, and known to
 // be off at compile time. Pure; tests/sim owns the switch.

@@ -13,6 +13,8 @@ namespace {
 // to be vacant.
 constexpr unsigned kBackoffSteps = 10;
 constexpr unsigned kVacantAfter = 5;
+// Against rivals, before it waits as if it had none.
+constexpr unsigned kAttempts = 3;
 constexpr std::uint64_t kForcedStep = 100;
 
 }  // namespace
@@ -31,7 +33,12 @@ void Leadership::Machine::search_progress(Instant now) {
     search.ballot_at = kNever;
     return;
   }
-  if (now >= search.ballot_at) return start_ballot(now, {});
+  if (now >= search.ballot_at) {
+    Ballot asked;
+    for (const auto& [voter, when] : search.free_at)
+      if (when <= now) asked.expected.insert(voter);
+    return start_ballot(now, std::move(asked));
+  }
   if (now < search.next) return;
   search.next = now + times.renew;
   const std::vector<std::string> others = other_voters(state.electorate);
@@ -61,11 +68,12 @@ void Leadership::Machine::on_probe_reply(Instant now, std::string_view from,
   const auto rank = std::count_if(search.free_at.begin(), search.free_at.end(), [&](auto& entry) {
     return entry.second <= now && entry.first < settings.node;
   });
-  search.ballot_at = now + Duration{times.rank_step.ms * rank} + jitter(times.rank_step);
+  search.ballot_at = now + Duration{times.rank_step.ms * rank} + jitter({times.rank_step.ms / 4});
 }
 
 // `asked` says what kind of ballot. A leader gives up its lease by holding one.
 void Leadership::Machine::start_ballot(Instant now, Ballot asked) {
+  if (lead && lead->ready && leading(now)) asked.led_last = settings.node;
   end_lead(now, "holds a ballot");
   search = {};
   ballot = std::move(asked);
@@ -119,7 +127,7 @@ void Leadership::Machine::ballot_progress(Instant now) {
   }
   const Electorate& electorate = ballot->electorate;
   const Choice choice = choose({electorate, ballot->promises, state.forks, ballot->preferred,
-                                ballot->forced, ballot->bootstrap});
+                                ballot->forced, ballot->led_last, ballot->bootstrap});
   if (!choice.winner.empty()) {
     // Those who live may know of more.
     const bool heard = std::all_of(electorate.voters.begin(), electorate.voters.end(),
@@ -129,11 +137,43 @@ void Leadership::Machine::ballot_progress(Instant now) {
                                    });
     if (heard || now >= ballot->since + times.grace) return announce(now, choice.winner);
   }
-  const bool hopeless = electorate.voters.size() - ballot->refusers.size() < electorate.majority();
+  if (choice.winner.empty() && hopeless()) return try_again_or_yield(now);
   const bool complete = ballot->promises.size() == electorate.voters.size();
-  if (hopeless || complete || now >= ballot->since + times.ballot)
-    return fail_ballot(now, hopeless ? "another ballot is under way" : choice.why);
+  if (complete || now >= ballot->since + times.ballot) return fail_ballot(now, choice.why);
   send_prepares(now);
+}
+
+// Somebody has refused, and those who are known to be there make no majority.
+bool Leadership::Machine::hopeless() const {
+  if (ballot->refusers.empty()) return false;
+  const auto& voters = ballot->electorate.voters;
+  const auto possible = std::count_if(voters.begin(), voters.end(), [&](const std::string& voter) {
+    if (ballot->refusers.count(voter) != 0) return false;
+    if (is_self(voter) || ballot->promises.count(voter) != 0) return true;
+    return ballot->expected.empty() ? alive(voter) : ballot->expected.count(voter) != 0;
+  });
+  return static_cast<std::size_t>(possible) < ballot->electorate.majority();
+}
+
+// Two coordinators that began at one moment refuse each other: the lower id goes on at once, with a
+// later epoch, and the other leaves it the time.
+void Leadership::Machine::try_again_or_yield(Instant now) {
+  const bool first =
+      std::all_of(ballot->refusers.begin(), ballot->refusers.end(),
+                  [&](const auto& refuser) { return refuser.second > settings.node; });
+  if (!first || ballot->attempt >= kAttempts) {
+    if (!first) quiet_until = now + times.ballot;
+    return fail_ballot(now, "another ballot is under way");
+  }
+  Ballot again;
+  again.bootstrap = ballot->bootstrap;
+  if (again.bootstrap) again.electorate = ballot->electorate;
+  again.preferred = ballot->preferred;
+  again.forced = ballot->forced;
+  again.led_last = ballot->led_last;
+  again.expected = ballot->expected;
+  again.attempt = ballot->attempt + 1;
+  start_ballot(now, std::move(again));
 }
 
 void Leadership::Machine::on_promise(Instant now, std::string_view from, const Promise& promise) {
@@ -158,7 +198,8 @@ void Leadership::Machine::on_reject(Instant now, std::string_view from, const Re
     case RejectReason::kPromised:
     case RejectReason::kForgetful:
     case RejectReason::kOtherGroup:
-      ballot->refusers.insert(std::string(from));
+      ballot->refusers.insert_or_assign(
+          std::string(from), reject.reason == RejectReason::kPromised ? reject.promised_to : "");
       break;
     case RejectReason::kLease:
     case RejectReason::kWaiting:

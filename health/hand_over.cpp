@@ -58,7 +58,7 @@ Outcome Leadership::Machine::begin_hand_over(Instant now, std::string_view to) {
     if (best.empty() || peers[node].grant->offset > peers[best].grant->offset) best = node;
   }
   if (best.empty()) return refused(to.empty() ? obstacle : unfit(now, std::string(to)));
-  hand_over.emplace();
+  hand_over = HandOver{};
   hand_over->to = best;
   hand_over->since = hand_over->stage_since = now;
   event("hand_over", "from " + settings.node + " to " + best);

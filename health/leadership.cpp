@@ -16,7 +16,7 @@ LeaseTimes::LeaseTimes(Duration length)
       ballot(length),
       grace{length.ms * 4 / 10},
       fence_wait{length.ms * 3 / 10},
-      rank_step{std::max<std::int64_t>(length.ms / 50, 1)},
+      rank_step{std::max<std::int64_t>(length.ms / 25, 1)},
       readmission{length.ms * 13 / 10} {}
 
 Leadership::Machine::Machine(LeadershipSettings given, std::optional<GroupState> saved,

@@ -154,13 +154,16 @@ struct Leadership::Machine {
     std::uint64_t released = 0;
     bool bootstrap = false;
     std::string preferred, forced;
+    std::string led_last;
     Electorate electorate;
     Instant since{};
     Instant next_send{};
     // An operator may name a member that does not vote.
     bool asks(std::string_view node) const { return electorate.has(node) || node == forced; }
     Promises promises;
-    std::set<std::string, std::less<>> refusers;
+    std::map<std::string, std::string, std::less<>> refusers;  // and whom they have promised
+    std::set<std::string, std::less<>> expected;  // answered before the ballot; none: not asked
+    unsigned attempt = 0;                         // in a row, against rivals
     std::map<std::string, Instant, std::less<>> ask_at;
     std::string winner;
     Instant announced{};
@@ -263,6 +266,8 @@ struct Leadership::Machine {
   void start_ballot(Instant now, Ballot asked);
   void ballot_progress(Instant now);
   void send_prepares(Instant now);
+  bool hopeless() const;
+  void try_again_or_yield(Instant now);
   void on_promise(Instant now, std::string_view from, const Promise& promise);
   void on_reject(Instant now, std::string_view from, const Reject& reject);
   void announce(Instant now, const std::string& winner);

@@ -92,7 +92,8 @@ void fields(Codec& codec, M& m) {
     codec(m.known), codec(m.position.epoch), codec(m.position.offset), codec(m.led);
     codec(m.leader_at.epoch), codec(m.leader_at.offset), electorate_fields(codec, m.electorate);
   } else if constexpr (kIs<M, Reject>) {
-    codec(m.epoch), codec(m.promised), codec.choice(m.reason, RejectReason::kNotReady);
+    codec(m.epoch), codec(m.promised), codec.name(m.promised_to, kNameBytesMax);
+    codec.choice(m.reason, RejectReason::kNotReady);
     codec(m.wait_ms);
   } else if constexpr (kIs<M, Elected>) {
     codec(m.epoch), codec.name(m.winner, kNameBytesMax), codec(m.forced);

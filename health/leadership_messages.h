@@ -113,6 +113,7 @@ enum class RejectReason : std::uint8_t {
 struct Reject {
   std::uint64_t epoch = 0;
   std::uint64_t promised = 0;
+  std::string promised_to;
   RejectReason reason = RejectReason::kPromised;
   std::uint64_t wait_ms = 0;  // kLease, kWaiting: ask again then
 

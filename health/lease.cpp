@@ -21,7 +21,7 @@ void Leadership::Machine::start_leading(Instant now, std::uint64_t epoch, std::s
   search = {};
   change.reset();
   why.clear();
-  lead.emplace();
+  lead = Lead{};
   lead->epoch = epoch;
   lead->since = lead->round = lead->next_round = now;
   lead->lease_until = kLongAgo;
@@ -249,8 +249,8 @@ bool Leadership::Machine::learn(Instant now, std::string_view from, const Renew&
     // A voter that knows of no promise has lost its state.
     state.forgetful = state.promised == 0 && renew.electorate.has(settings.node) &&
                       !defective(Defect::kAmnesiacVotes);
-    // Who took part in the first ballot agreed to its outcome.
-    state.adopted = state.adopted || state.promised > 0;
+    // Who took part in the first ballot agreed to its outcome; a voter was the group's before.
+    state.adopted = state.promised > 0 || renew.electorate.has(settings.node);
   }
   if (renew.epoch > state.accepted) {
     end_lead(now, std::string(from) + " leads epoch " + std::to_string(renew.epoch));

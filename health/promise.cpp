@@ -78,7 +78,8 @@ void Leadership::Machine::on_probe(Instant now, std::string_view from, const Pro
 std::optional<Reject> Leadership::Machine::objection(Instant now, std::string_view from,
                                                      const Prepare& prepare) const {
   const auto reject = [&](RejectReason reason, Duration wait = {}) {
-    return Reject{prepare.epoch, state.promised, reason, static_cast<std::uint64_t>(wait.ms)};
+    return Reject{prepare.epoch, state.promised, state.promised_to, reason,
+                  static_cast<std::uint64_t>(wait.ms)};
   };
   if (prepare.bootstrap) {
     if (in_group() || !prepare.electorate.has(settings.node))
@@ -111,6 +112,14 @@ void Leadership::Machine::on_prepare(Instant now, std::string_view from, const P
   see(prepare.epoch);
   if (const std::optional<Reject> reject = objection(now, from, prepare)) {
     send(from, *reject);
+    // It will come again with a later epoch, and is to find nobody in its way.
+    const bool rival = prepare.epoch == state.promised && is_self(state.promised_to);
+    if (rival && from < settings.node && ballot && ballot->winner.empty()) {
+      event("ballot_yielded",
+            "epoch " + std::to_string(ballot->epoch) + " to " + std::string(from));
+      ballot.reset();
+      quiet_until = now + times.ballot;
+    }
     return;
   }
   promise(now, from, prepare);
@@ -140,7 +149,7 @@ void Leadership::Machine::promise(Instant now, std::string_view coordinator,
     return;
   }
   if (pending) return;
-  pending.emplace();
+  pending = Pending{};
   pending->epoch = prepare.epoch;
   pending->coordinator = coordinator;
   pending->since = now;

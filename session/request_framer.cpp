@@ -17,7 +17,9 @@ enum class LineStatus : std::uint8_t { kWhole, kNeedMore, kTooBig };
 // counting the '\r' in front of a '\n'), and not behind a NUL.
 LineStatus find_line_end(const char* line, const char* end, char terminator, const char*& at) {
   const std::size_t available = static_cast<std::size_t>(end - line);
-  const std::size_t looked = std::min(available, kLineBytesMax + (terminator == '\n' ? 2 : 1));
+  const bool crlf = terminator == '\n' && available > kLineBytesMax && line[kLineBytesMax] == '\r';
+  const std::size_t most = kLineBytesMax + (crlf ? 1 : 0);
+  const std::size_t looked = std::min(available, most + 1);
   const void* found = std::memchr(line, terminator, looked);
   if (found != nullptr) {
     at = static_cast<const char*>(found);
@@ -27,7 +29,7 @@ LineStatus find_line_end(const char* line, const char* end, char terminator, con
       return LineStatus::kWhole;
     }
   }
-  return available > kLineBytesMax ? LineStatus::kTooBig : LineStatus::kNeedMore;
+  return available > most ? LineStatus::kTooBig : LineStatus::kNeedMore;
 }
 
 FrameStatus fail(ProtocolError& error, ProtocolFault fault, char got = 0) {
@@ -328,8 +330,7 @@ const char* RequestCursor::feed_inline(const char* p, const char* end) noexcept 
       }
       return p;
     }
-    const bool ends = c == '\r' && p < end && *p == '\n';
-    if (line_bytes_ > kLineBytesMax + (ends ? 1 : 0)) {
+    if (line_bytes_ > kLineBytesMax + (c == '\r' && line_bytes_ == kLineBytesMax + 1 ? 1 : 0)) {
       fail(ProtocolFault::kTooBigInline);
       return p;
     }

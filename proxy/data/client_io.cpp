@@ -161,6 +161,8 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
       upstream.retired() || upstream.failing_fast() || upstream.full()) {
     return p;
   }
+  // There each write has a WAIT of its own behind it.
+  if (upstream.role() == Role::kDedicated && wants_quorum(client)) return p;
   const bool reads_only = upstream.role() == Role::kReads;
   const bool quorum = upstream.role() == Role::kQuorum;
   const CommandRoute route = upstream.role() == Role::kReads      ? CommandRoute::kReads

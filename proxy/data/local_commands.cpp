@@ -146,6 +146,7 @@ std::string_view connection_of(const Topology& topology, const SessionView& view
     case Role::kScripts:
       return "scripts";
     case Role::kWrites:
+    case Role::kQuorum:
     case Role::kDedicated:
     case Role::kAuth:
       break;
@@ -175,12 +176,15 @@ void append_members(std::string& out, const Topology& topology, int protocol) {
   append_array(out, topology.members.size());
   for (size_t i = 0; i < topology.members.size(); ++i) {
     const Member& member = topology.members[i];
-    append_map(out, protocol, 4);
-    for (const auto& [key, value] :
-         {std::pair<std::string_view, std::string_view>{"id", member.id},
-          {"zone", member.zone},
-          {"region", member.region},
-          {"role", topology.primary == static_cast<int>(i) ? "primary" : "replica"}}) {
+    const bool primary = topology.primary == static_cast<int>(i);
+    const bool ready = member.alive && (primary || member.readiness == Readiness::kReady);
+    append_map(out, protocol, 6);
+    for (const auto& [key, value] : {std::pair<std::string_view, std::string_view>{"id", member.id},
+                                     {"zone", member.zone},
+                                     {"region", member.region},
+                                     {"role", primary ? "primary" : "replica"},
+                                     {"alive", member.alive ? "yes" : "no"},
+                                     {"ready", ready ? "yes" : "no"}}) {
       append_bulk(out, key);
       append_bulk(out, value);
     }
@@ -192,7 +196,7 @@ constexpr std::string_view kHelp[] = {
     "STATUS",
     "    The node's state as JSON.",
     "MEMBERS",
-    "    The members of the group: id, zone, region, role.",
+    "    The members of the group: id, zone, region, role, alive, ready.",
     "ROUTE <command> [<arg> ...]",
     "    Where this command of this session would go, and why.",
     "CONSISTENCY [<level> [<bound>]]",
@@ -210,24 +214,22 @@ constexpr std::string_view kHelp[] = {
     "    This text.",
 };
 
-// The control thread answers, when the new primary is ready or cannot be had. The client may be
-// gone by then.
-void ask_group(Worker& worker, Client& client, bool force, std::string_view node) {
+// Redis is asked whether the user may. Without a primary there is nobody to ask, and a wish cannot
+// wait for one: the default user alone may then, as may who reaches the admin listener.
+Step handle_group_wish(Worker& worker, Client& client, const Request& request) {
   if (!worker.process().ask_group) {
-    return answer(worker, client, error_line("azimuth: this node is in no cluster"));
+    answer(worker, client, error_line("azimuth: this node is in no cluster"));
+  } else if (!worker.topology().vacant()) {
+    return ask_permission(worker, client, request, command_row(CommandId::kFailover));
+  } else if (client.identity->user != "default") {
+    answer(
+        worker, client,
+        error_line("azimuth: there is no primary whose ACL could allow it; log in as the default "
+                   "user, or use the admin listener: azimuth elect --force NODE"));
+  } else {
+    perform_group_wish(worker, client, request.args());
   }
-  client.wait = Wait::kAnswer;
-  const auto tell = [&worker, ref = client.self](const std::string& why_not) {
-    worker.post([ref, why_not](Worker& home) {
-      Client* const asking = home.client(ref);
-      if (asking == nullptr || asking->closing) return;
-      asking->wait = Wait::kNone;
-      answer(home, *asking,
-             why_not.empty() ? std::string(kOkReply) : error_line("azimuth: " + why_not));
-      home.answered(*asking);
-    });
-  };
-  worker.process().ask_group(force, std::string(node), tell);
+  return Step::kDone;
 }
 
 }  // namespace
@@ -364,17 +366,33 @@ Step handle_azimuth(Worker& worker, Client& client, const Request& request) {
     }
   } else if (same_word(sub, "slowlog") && args.size() >= 3) {
     return handle_slowlog(worker, client, request);
-  } else if (same_word(sub, "switchover") && args.size() <= 3) {
-    ask_group(worker, client, false, args.size() == 3 ? args[2] : std::string_view());
-    return Step::kDone;
-  } else if (same_word(sub, "elect") && args.size() == 4 && same_word(args[2], "force")) {
-    ask_group(worker, client, true, args[3]);
-    return Step::kDone;
+  } else if ((same_word(sub, "switchover") && args.size() <= 3) ||
+             (same_word(sub, "elect") && args.size() == 4 && same_word(args[2], "force"))) {
+    return handle_group_wish(worker, client, request);
   } else {
     out = error_line("azimuth: unknown subcommand or wrong number of arguments. Try AZIMUTH HELP.");
   }
   answer(worker, client, out);
   return Step::kDone;
+}
+
+// The control thread answers, when the new primary is ready or cannot be had. The client may be
+// gone by then.
+void perform_group_wish(Worker& worker, Client& client, std::span<const std::string_view> args) {
+  const bool force = same_word(args[1], "elect");
+  const std::string node(args.size() > 2 ? args.back() : std::string_view());
+  client.wait = Wait::kAnswer;
+  const auto tell = [&worker, ref = client.self](const std::string& why_not) {
+    worker.post([ref, why_not](Worker& home) {
+      Client* const asking = home.client(ref);
+      if (asking == nullptr || asking->closing) return;
+      asking->wait = Wait::kNone;
+      answer(home, *asking,
+             why_not.empty() ? std::string(kOkReply) : error_line("azimuth: " + why_not));
+      home.answered(*asking);
+    });
+  };
+  worker.process().ask_group(force, node, tell);
 }
 
 }  // namespace azimuth

@@ -108,7 +108,8 @@ void Upstream::ask_quorum() {
   entry.topic = Topic::kQuorum;
   entry.injected = true;
   entry.start_us = worker_.now_us();
-  const std::string replicas = std::to_string(worker_.topology().quorum_replicas);
+  entry.command = static_cast<uint16_t>(worker_.topology().quorum_replicas);
+  const std::string replicas = std::to_string(entry.command);
   const std::string timeout_ms = std::to_string(worker_.settings().hold.timeout_ms);
   send(entry, {}, encode_request(std::vector<std::string_view>{"WAIT", replicas, timeout_ms}));
 }
@@ -140,6 +141,7 @@ void Upstream::flush() {
     }
     worker_.metrics().upstream_bytes_out.add(static_cast<uint64_t>(n));
     sent_total_ += static_cast<uint64_t>(n);
+    taken_total_ += static_cast<uint64_t>(n);
     out_.consume(static_cast<size_t>(n));
   }
   if (!waiting.empty() && out_.size() < kUpstreamQueueLowBytes &&
@@ -551,7 +553,7 @@ void Upstream::finish_front() {
       held_bytes_ += reply.size();
       held_replies_.push_back({entry, std::move(reply)});
     } else if (entry.topic == Topic::kQuorum) {
-      release_quorum(reply);
+      release_quorum(reply, entry.command);
     } else {
       worker_.on_collected(*this, entry, reply);
     }
@@ -563,10 +565,10 @@ void Upstream::finish_front() {
 
 // The voters have the writes, or whether they have is not known: an error (which says that the
 // command did not run) is passed on either way.
-void Upstream::release_quorum(std::string_view answer) {
+void Upstream::release_quorum(std::string_view answer, unsigned replicas) {
   ReplyElement element;
   const bool enough = ReplyReader(answer).next(element) && answer.starts_with(':') &&
-                      element.integer >= worker_.topology().quorum_replicas;
+                      element.integer >= static_cast<int64_t>(replicas);
   std::vector<HeldReply> replies;
   replies.swap(held_replies_);
   held_bytes_ = 0;

@@ -91,7 +91,7 @@ struct Entry {
   uint64_t size = 0;      // bytes on the wire, so far
   uint32_t start_us = 0;  // the worker's clock
   uint32_t replies = 1;   // frames that answer it; SUBSCRIBE a b c: three
-  uint16_t command = 0;   // row of the command table
+  uint16_t command = 0;   // row of the command table; of WAIT, the replicas that it asks for
   EntryKind kind = EntryKind::kReply;
   Topic topic = Topic::kNone;
   Canned canned = Canned::kNone;
@@ -238,7 +238,7 @@ class Upstream final : private StreamUser {
   void deliver_opaque(const BlockRef& block, const char* p, const char* end);
   void deliver(const BlockRef& block, const char* p, size_t n, bool done);
   void finish_front();
-  void release_quorum(std::string_view answer);
+  void release_quorum(std::string_view answer, unsigned replicas);
   void lost(std::string_view why);
   std::vector<Entry> take_outstanding();
   void update_poll();
@@ -285,7 +285,10 @@ class Upstream final : private StreamUser {
   std::vector<HeldReply> held_replies_;
   size_t held_bytes_ = 0;
   bool quorum_due_ = false;    // a write was queued since ask_quorum()
-  uint64_t queued_total_ = 0;  // bytes ever queued / sent, to tell what had left
+  // Bytes ever queued; those taken out of the queue by the socket or the stream; and those that
+  // Redis may have seen, which are less where a far node says so in the end.
+  uint64_t queued_total_ = 0;
+  uint64_t taken_total_ = 0;
   uint64_t sent_total_ = 0;
   uint64_t send_until_ = UINT64_MAX;  // while held: in queued_total_'s count
   uint64_t handshake_bytes_ = 0;      // of this connection, sent in front of

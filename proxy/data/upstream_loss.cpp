@@ -51,12 +51,13 @@ std::vector<Upstream::Settled> Upstream::settle_outstanding(bool keep_bound) {
   OutQueue unsent = std::move(out_);
   ByteRing kept = std::move(retained_);
   const uint64_t sent_until = sent_total_;
+  const uint64_t taken_until = taken_total_;
   const Client* const lent_to = worker_.client(owner);
   const bool streams = lent_to != nullptr && lent_to->stream;
   uint64_t offset = front_offset_;
   out_ = OutQueue(OutQueue::kLongTailBytes);
   retained_ = ByteRing();
-  queued_total_ = sent_total_ = front_offset_ = 0;
+  queued_total_ = taken_total_ = sent_total_ = front_offset_ = 0;
   if (held_) send_until_ = 0;
   for (const Entry& entry : outstanding) {
     const uint64_t start = offset;
@@ -70,10 +71,12 @@ std::vector<Upstream::Settled> Upstream::settle_outstanding(bool keep_bound) {
       bytes.assign(kept.front(entry.size));
       kept.pop(entry.size);
     }
-    if (never_left && !entry.retained) {
+    // What the link took, and Redis never saw, did not run; but its bytes are not here any more.
+    const bool here = start >= taken_until || entry.retained;
+    if (start >= taken_until && !entry.retained) {
       bytes = unsent.take_front(entry.size);
-    } else if (offset > sent_until) {
-      unsent.consume(offset - std::max(start, sent_until));
+    } else if (offset > taken_until) {
+      unsent.consume(offset - std::max(start, taken_until));
     }
     if (entry.injected) continue;
     const bool canned = entry.canned != Canned::kNone;
@@ -81,7 +84,7 @@ std::vector<Upstream::Settled> Upstream::settle_outstanding(bool keep_bound) {
     Settled settled{entry, {}};
     settled.entry.retained = false;
     const bool repeats = never_left || (entry.retained && entry.repeatable);
-    if (!canned && (entry.bound ? never_left && keep_bound : repeats)) {
+    if (!canned && here && (entry.bound ? never_left && keep_bound : repeats)) {
       settled.bytes = std::move(bytes);
     } else if (!canned) {
       settled.entry.plain = false;
@@ -101,7 +104,7 @@ std::vector<Entry> Upstream::take_outstanding() {
       if (Client* client = worker_.client(front.client)) worker_.cut(*client, CutReason::kUpstream);
     }
   }
-  if (!held_replies_.empty()) release_quorum({});
+  if (!held_replies_.empty()) release_quorum({}, 0);
   quorum_due_ = reply_started_ = in_push_ = false;
   reply_bytes_ = 0;
   cursor_ = ReplyCursor();
@@ -119,7 +122,7 @@ void Upstream::answer_all(Canned canned) {
   std::vector<Entry> outstanding = take_outstanding();
   out_ = OutQueue(OutQueue::kLongTailBytes);
   retained_ = ByteRing();
-  queued_total_ = sent_total_ = front_offset_ = 0;
+  queued_total_ = taken_total_ = sent_total_ = front_offset_ = 0;
   if (held_) send_until_ = 0;
   for (Entry& entry : outstanding) {
     if (entry.injected) continue;

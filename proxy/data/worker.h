@@ -185,7 +185,7 @@ class Worker {
                std::string_view bytes);
   void record_command(const CommandRow* row, CommandRoute route);
   bool wants_quorum(const Client& client) const {
-    return client.session.durability == Durability::kQuorum && topology_->quorum_replicas != 0;
+    return client.session.durability == Durability::kQuorum;
   }
   SessionView view_of(const Client& client) const;
   const Topology& topology() const { return *topology_; }

@@ -142,7 +142,7 @@ class Group {
   std::string address_of(const std::string& node) const;
   void on_gossip_event(Instant now, const GossipOutbox::Event& event);
   void watch_id(Instant now);
-  void tell_unreachable(Instant now, const std::string& id);
+  void note_suspicion(Instant now, const NodeRecord& record);
   void tell_solitude(Instant now);
 
   std::uint64_t random() { return random_(); }
@@ -190,11 +190,13 @@ class Group {
   std::string id_taken_by_;  // in gossip's words
   bool leaving_ = false;
 
-  struct Heard {
-    std::string address;
-    Instant at;
+  std::map<std::string, std::string, std::less<>> heard_;  // who has written to us, from where
+  struct Repute {
+    Instant since{};
+    int suspicions = 0;
+    bool dead = false;
   };
-  std::map<std::string, Heard, std::less<>> heard_;  // who has written to us, from where
+  std::map<std::string, Repute, std::less<>> reputes_;  // of those that were suspected
   Instant solitude_told_{};
   std::uint64_t messages_refused_ = 0;
   std::uint64_t messages_unsent_ = 0;

@@ -11,7 +11,8 @@ namespace azimuth {
 namespace {
 
 constexpr Duration kIdTakenFor = seconds(5);
-constexpr Duration kHeardLately = seconds(2);
+constexpr Duration kSuspicionsWithin = seconds(30);
+constexpr int kSuspicionsToTell = 4;
 constexpr Duration kSolitudeFirst = seconds(5);
 constexpr Duration kSolitudeAgain = seconds(60);
 
@@ -96,9 +97,7 @@ void Group::on_message(Instant now, std::string_view from, const Envelope& envel
     return;
   }
   if (heard_.size() < kCorrespondentsMax || heard_.contains(envelope.sender)) {
-    Heard& heard = heard_[std::string(envelope.sender)];
-    heard.address = from;
-    heard.at = now;
+    heard_[std::string(envelope.sender)] = from;
   }
   gossip_.on_heard(now, envelope.sender);
   share_facts(now);  // an answer tells what Redis has applied by now
@@ -121,7 +120,7 @@ std::string Group::address_of(const std::string& node) const {
                                            record->status == NodeStatus::kSuspect);
   if (lives) return record->address;
   const auto heard = heard_.find(node);
-  if (heard != heard_.end()) return heard->second.address;
+  if (heard != heard_.end()) return heard->second;
   return record != nullptr ? record->address : std::string();
 }
 
@@ -145,15 +144,21 @@ void Group::on_gossip_event(Instant now, const GossipOutbox::Event& event) {
       break;
     case News::kSuspect:
       log_debug("node_suspect", {{"node", event.id}, {"addr", address}});
-      tell_unreachable(now, event.id);
+      if (record != nullptr && reputes_.size() < kCorrespondentsMax) note_suspicion(now, *record);
       break;
     case News::kAlive:
-      log_info("node_alive", {{"node", event.id}, {"addr", address}});
+      if (const auto known = reputes_.find(event.id); known != reputes_.end()) {
+        if (std::exchange(known->second.dead, false)) {
+          log_info("node_alive", {{"node", event.id}, {"addr", address}});
+        }
+      }
       break;
     case News::kDead:
+      if (reputes_.size() < kCorrespondentsMax) reputes_[event.id].dead = true;
       log_warning("node_dead", {{"node", event.id}, {"addr", address}, {"text", event.text}});
       break;
     case News::kLeft:
+      reputes_.erase(event.id);
       log_info("node_left", {{"node", event.id}});
       break;
     case News::kIdTaken:
@@ -184,19 +189,21 @@ void Group::watch_id(Instant now) {
   }
 }
 
-// It writes to us, and does not answer where it says that it is.
-void Group::tell_unreachable(Instant now, const std::string& id) {
-  const auto heard = heard_.find(id);
-  const NodeRecord* record = gossip_.find(id);
-  if (heard == heard_.end() || record == nullptr || heard->second.at + kHeardLately < now) return;
-  if (heard->second.address == record->address) return;
+// Who lives and is suspected all the same, again and again, is not reached where it says that it
+// is.
+void Group::note_suspicion(Instant now, const NodeRecord& record) {
+  Repute& repute = reputes_[record.id];
+  if (now >= repute.since + kSuspicionsWithin) repute = {now, 0, repute.dead};
+  if (++repute.suspicions != kSuspicionsToTell) return;
+  const auto heard = heard_.find(record.id);
   log_warning("node_unreachable",
-              {{"node", id},
-               {"advertise", record->address},
-               {"writes_from", heard->second.address},
+              {{"node", record.id},
+               {"advertise", record.address},
+               {"writes_from", heard != heard_.end() ? heard->second : "unknown"},
+               {"reason", "it is suspected again and again, and lives"},
                {"advice",
-                "set peer.advertise of that node to an address that this one can reach, "
-                "and let UDP and TCP through to its port"}});
+                "see that peer.advertise of that node is an address that this one can "
+                "reach, and that UDP and TCP get through to its port"}});
 }
 
 void Group::tell_solitude(Instant now) {

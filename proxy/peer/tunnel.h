@@ -69,7 +69,4 @@ class TunnelListener {
   std::vector<std::unique_ptr<Tunnel>> buried_;
 };
 
-using TunnelPort =
-    TunnelListener;  // its former name; health/redis_pilot.h has a struct of that name
-
 }  // namespace azimuth

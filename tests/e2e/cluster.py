@@ -17,7 +17,7 @@ class ClusterNode:
     """One azimuth of a Cluster; keeps its ports, files and Redis over restarts."""
 
     def __init__(self, cluster, name, member=True, voter=None, bootstrap=None, key=None, redis=None,
-                 data_dir=None, node_id=None, seeds=None):
+                 data_dir=None, node_id=None, seeds=None, advertise_port=None):
         self.cluster = cluster
         self.name = name
         self.id = node_id or name
@@ -26,6 +26,7 @@ class ClusterNode:
         self.bootstrap = bootstrap
         self.key = key or cluster.key_file
         self.seeds = seeds
+        self.advertise_port = advertise_port
         self.dir = tempfile.mkdtemp(prefix=f"{name}-", dir=harness.directory())
         self.data_dir = data_dir or os.path.join(self.dir, "data")
         self.file = os.path.join(self.dir, "azimuth.toml")
@@ -43,7 +44,8 @@ class ClusterNode:
         if self.redis:
             lines.append(f'[redis]\naddress = "{self.redis.endpoint}"')
         lines += [f'[[listen]]\naddress = "127.0.0.1:{self.listen_port}"',
-                  f'[peer]\naddress = "127.0.0.1:{self.peer_port}"',
+                  f'[peer]\naddress = "127.0.0.1:{self.peer_port}"\n'
+                  f'advertise = "127.0.0.1:{self.advertise_port or self.peer_port}"',
                   f'[admin]\naddress = "127.0.0.1:{self.admin_port}"',
                   f'[cluster]\nname = "{self.cluster.name}"\nkey_file = "{self.key}"\n'
                   f'bootstrap_expect = {self.bootstrap or self.cluster.bootstrap}\n'

@@ -235,6 +235,24 @@ def a_primary_that_is_told_to_stop_hands_over_first(stage):
         cluster.assert_no_full_sync(full)
 
 
+@only_azimuth
+def a_user_who_may_not_fail_over_may_not_switch_over(stage):
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        for node in cluster.nodes:
+            with node.redis.connect() as client:
+                assert client.cmd("ACL", "SETUSER", "app", "on", ">pw", "+@all", "-failover", "~*") == "OK"
+                assert client.cmd("ACL", "SETUSER", "ops", "on", ">pw", "+@all", "~*") == "OK"
+        with primary.client() as client:
+            assert client.cmd("AUTH", "app", "pw") == "OK"
+            assert str(client.cmd("AZIMUTH", "SWITCHOVER")).startswith("NOPERM")
+            assert str(client.cmd("AZIMUTH", "ELECT", "FORCE", "b1")).startswith("NOPERM")
+            assert cluster.wait_whole() is primary
+            assert client.cmd("AUTH", "ops", "pw") == "OK"
+            assert client.cmd("AZIMUTH", "SWITCHOVER") == "OK"
+        cluster.wait_primary(but=primary)
+
+
 # --- witnesses and sidecars ----------------------------------------------------------------------
 
 @only_azimuth
@@ -320,6 +338,21 @@ def a_taken_node_id_silences_the_newcomer(stage):
         cluster.nodes.remove(twin)
         assert cluster.wait_whole() is primary
         assert primary.status()["epoch"] == epoch
+
+
+@only_azimuth
+def an_address_that_others_cannot_reach_is_told(stage):
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        epoch = primary.status()["epoch"]
+        nowhere = harness.free_port()
+        lost = cluster.add("d1", advertise_port=nowhere)
+        lost.start()
+        line = wait_until(lambda: [line for node in cluster.nodes[:3] for line in node.events("node_unreachable")],
+                          what="a line about it")[0]
+        assert "node=d1" in line and f"127.0.0.1:{nowhere}" in line and "peer.advertise" in line, line
+        lost.kill(redis=True)
+        assert (primary.status()["epoch"], primary.status()["primary"]) == (epoch, primary.id)
 
 
 @only_azimuth

@@ -116,13 +116,13 @@ class Writer(threading.Thread):
         value, port = replies[-1], None
         if isinstance(value, RespError):
             prefix = value.split(" ")[0]
-            name = f"{kind} {prefix}"
+            name = f"{kind}: {value}"
             self.errors[name] = self.errors.get(name, 0) + 1
             if prefix == "CLUSTERDOWN":
                 self.refused.append(token)
             elif prefix == "EXECABORT" and str(replies[1]).startswith("CLUSTERDOWN"):
                 self.refused.append(token)
-            elif prefix == "UNCERTAIN":
+            elif prefix == "UNCERTAIN" and kind != "echo":
                 self.uncertain.append(token)
             else:
                 raise AssertionError(f"writer {self.number}: a {kind} was answered {replies!r}")
@@ -144,13 +144,13 @@ class Writer(threading.Thread):
 
 
 class Writers:
-    """Several of them, half with async durability and half with quorum, spread over the nodes."""
+    """Several of them, in turn of each durability, spread over the nodes."""
 
-    def __init__(self, stage, nodes, count=4):
+    def __init__(self, stage, nodes, count=4, durabilities=("async", "quorum")):
         self.nodes = nodes
         make = type(stage.random)
         self.clients = [
-            Writer(number, nodes, ("async", "quorum")[number % 2], make(stage.random.random()))
+            Writer(number, nodes, durabilities[number % len(durabilities)], make(stage.random.random()))
             for number in range(count)
         ]
         for client in self.clients:

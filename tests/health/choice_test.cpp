@@ -38,7 +38,7 @@ Promise empty_one() {
 
 Choice choose_among(const Promises& promises, std::string_view preferred = {},
                     const Electorate& electorate = kThree) {
-  return choose({electorate, promises, kForks, preferred, {}, false});
+  return choose({electorate, promises, kForks, preferred, {}, {}, false});
 }
 
 }  // namespace
@@ -74,6 +74,16 @@ TEST_CASE(
         "b2");
 }
 
+TEST_CASE("who led until this very ballot needs no others that are whole, only their promises") {
+  const auto led = [](const Promises& promises) {
+    return choose({kThree, promises, kForks, {}, {}, "a1", false}).winner;
+  };
+  CHECK(led({{"a1", whole({5, 310})}, {"b2", restarted({1, 5})}}) == "a1");
+  CHECK(led({{"a1", whole({5, 310})}}).empty());
+  CHECK(led({{"a1", dead()}, {"b2", whole({5, 310})}}).empty());
+  CHECK(led({{"b2", restarted({1, 5})}, {"c3", whole({5, 310})}}).empty());
+}
+
 TEST_CASE("a witness counts, and is not elected") {
   CHECK(choose_among({{"b2", whole({5, 310})}, {"c3", Promise{}}}).winner == "b2");
   CHECK(choose_among({{"a1", Promise{}}, {"b2", dead()}, {"c3", Promise{}}}).winner.empty());
@@ -107,7 +117,7 @@ TEST_CASE("without any lineage the one Redis that holds data wins, if all are se
 
 TEST_CASE("an operator's word needs a majority and a Redis that answers, nothing else") {
   const auto forced = [](const Promises& promises) {
-    return choose({kThree, promises, kForks, {}, "b2", false}).winner;
+    return choose({kThree, promises, kForks, {}, "b2", {}, false}).winner;
   };
   CHECK(forced({{"b2", empty_one()}}).empty());
   CHECK(forced({{"a1", whole({5, 310})}, {"b2", empty_one()}}) == "b2");

@@ -32,7 +32,7 @@ std::vector<GroupMessage> one_of_each() {
           ProbeReply{3, 4, 5, 600},
           Prepare{6, 5, true, false, largest_electorate()},
           promise,
-          Reject{6, 7, RejectReason::kNotReady, 40},
+          Reject{6, 7, "c3", RejectReason::kNotReady, 40},
           Elected{6, "b2", false, largest_electorate()},
           Wish{Wish::Kind::kForce, 77, "c3"},
           WishResult{77, false, std::string(kReasonBytesMax, 'w')},

@@ -126,6 +126,27 @@ TEST_CASE("no election comes of loss, jitter and pauses") {
   CHECK(world.leader() == "a1");
 }
 
+TEST_CASE("two coordinators that begin at one moment do not keep each other waiting") {
+  for (std::int64_t delay : {1, 5, 30}) {
+    World world;
+    three(world);
+    world.delay = delay;
+    world.run(1000);
+    // Both survivors take themselves for the first to act.
+    world.filter = [&](const std::string& from, const std::string&, const GroupMessage& message) {
+      return from != "b2" || !std::holds_alternative<Probe>(message);
+    };
+    world.kill("a1");
+    REQUIRE(world.run_until([&] { return world.count("ballot") > 1; }));
+    world.filter = nullptr;
+    const std::int64_t begun = world.now();
+    // b2 begins too, before it hears of c3's.
+    world.inject("b2", "c3", ProbeReply{1, 1, 1, 0});
+    REQUIRE(world.run_until([&] { return !world.leader().empty(); }));
+    CHECK(world.now() - begun < 100 + 12 * delay);
+  }
+}
+
 TEST_CASE("I1: a promise outlives the process") {
   World world;
   three(world);

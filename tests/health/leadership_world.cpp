@@ -127,6 +127,11 @@ Outcome World::switch_over(const std::string& asked, const std::string& to) {
   return outcome;
 }
 
+void World::inject(const std::string& to, const std::string& from, const GroupMessage& message) {
+  nodes_.at(to).machine->on_message(Instant{now_}, from, message, random());
+  collect(to);
+}
+
 Outcome World::force(const std::string& asked, const std::string& to) {
   Outcome outcome = nodes_.at(asked).machine->force(Instant{now_}, to);
   if (!outcome) UNSCOPED_INFO(now_ << " " << asked << " refused: " << outcome.error().message);

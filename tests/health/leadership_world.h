@@ -63,6 +63,8 @@ class World {
   // An operator takes the loss of writes upon himself.
   void forgive() { acknowledged_.clear(); }
   Outcome switch_over(const std::string& asked, const std::string& to);
+  // A message that nobody sent arrives now.
+  void inject(const std::string& to, const std::string& from, const GroupMessage& message);
   Outcome force(const std::string& asked, const std::string& to);
 
   void run(std::int64_t ms);

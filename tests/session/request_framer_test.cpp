@@ -186,6 +186,10 @@ TEST_CASE("a line may take 64 KiB") {
   CHECK(frame(word).status == FrameStatus::kNeedMore);
   CHECK(frame(word + "\n").status == FrameStatus::kComplete);
   CHECK(frame(word + "P\n").status == FrameStatus::kError);
+  CHECK(frame(word + "\r\n").status == FrameStatus::kComplete);
+  CHECK(frame(word + "\r").status == FrameStatus::kNeedMore);
+  CHECK(frame(word + "\rP\n").status == FrameStatus::kError);
+  CHECK(frame(word + "P\r\n").status == FrameStatus::kError);
   const std::string digits = "*" + std::string(65535, '1');
   CHECK(frame(digits).status == FrameStatus::kNeedMore);
   CHECK(frame(digits + "\r").status == FrameStatus::kNeedMore);

@@ -58,15 +58,19 @@ void Node::send_command(const std::vector<std::string>& command) {
       });
 }
 
+// The workers and the control thread hear of it by connections of their own, each in its time.
 void Node::on_redis_gone() {
   if (!process_) return;
   later(world_.random.between(us(20), us(500)), [this, number = process_->connection] {
+    process_->upstream = 0;
     process_->upstream_from = world_.scheduler.now() + ms(10);
-    process_->in_flight = 0;  // their connections have ended
-    if (process_->connection != number || !process_->connected) return;
-    process_->connected = false;
-    ++process_->connection;
-    process_->pilot->on_disconnected(now(), "closed by Redis", world_.random.next());
+    process_->in_flight = 0;
+    later(world_.random.between(0, ms(3)), [this, number] {
+      if (process_->connection != number || !process_->connected) return;
+      process_->connected = false;
+      ++process_->connection;
+      process_->pilot->on_disconnected(now(), "closed by Redis", world_.random.next());
+    });
   });
 }
 

@@ -35,24 +35,29 @@ void Node::execute(const WriteRequest& request, std::uint64_t epoch) {
   };
   // The moment of the flush: the lease is read right before the bytes go to Redis (I2).
   if (view().handing_over || !lease_holds(epoch)) return refuse();
-  if (world_.scheduler.now() < process_->upstream_from) return refuse();
+  RedisServer& server = world_.server(index_);
+  if (process_->upstream == 0) {
+    const bool may = world_.scheduler.now() >= process_->upstream_from && server.redis() != nullptr;
+    if (!may) return refuse();
+    process_->upstream = server.generation();
+  }
   world_.on_flush(index_, epoch);
+  if (process_->upstream != server.generation()) return;  // into a connection that has ended
   ++process_->in_flight;
-  world_.server(index_).post(
-      world_.random.between(us(10), us(80)),
-      [this, request, epoch, generation = generation_](FakeRedis& redis) {
-        const WriteResult result = redis.write(request.id, request.bytes);
-        if (result == WriteResult::kDone) world_.on_executed(index_, request, epoch);
-        const std::uint64_t offset = redis.offset();
-        if (generation != generation_ || !process_) return;
-        later(world_.random.between(us(10), us(80)),
-              [this, request, epoch, result] { on_executed(request, epoch, result); });
-        if (result != WriteResult::kDone || !request.quorum) return;
-        const std::size_t replicas = world_.replicas_for_quorum(index_);
-        redis.wait(offset, replicas, [this, request, generation] {
-          if (generation == generation_) world_.on_acked(index_, request.id, true);
-        });
-      });
+  server.post(world_.random.between(us(10), us(80)),
+              [this, request, epoch, generation = generation_](FakeRedis& redis) {
+                const WriteResult result = redis.write(request.id, request.bytes);
+                if (result == WriteResult::kDone) world_.on_executed(index_, request, epoch);
+                const std::uint64_t offset = redis.offset();
+                if (generation != generation_ || !process_) return;
+                later(world_.random.between(us(10), us(80)),
+                      [this, request, epoch, result] { on_executed(request, epoch, result); });
+                if (result != WriteResult::kDone || !request.quorum) return;
+                const std::size_t replicas = world_.replicas_for_quorum(index_);
+                redis.wait(offset, replicas, [this, request, generation] {
+                  if (generation == generation_) world_.on_acked(index_, request.id, true);
+                });
+              });
 }
 
 void Node::on_executed(const WriteRequest& request, std::uint64_t epoch, WriteResult result) {

@@ -48,7 +48,8 @@ struct Node::Process {
   // The data path.
   std::uint64_t in_flight = 0;
   bool told_drained = false;
-  Time upstream_from = 0;  // its connections to Redis are made anew from here on
+  std::uint64_t upstream = 0;  // the Redis process that the workers are connected to; 0: none
+  Time upstream_from = 0;      // they connect anew from here on
 };
 
 }  // namespace azimuth::sim

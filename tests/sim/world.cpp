@@ -171,9 +171,35 @@ void World::trace(std::size_t machine, std::string_view what) {
               nodes_[machine]->setup().id.c_str(), static_cast<int>(what.size()), what.data());
 }
 
+void World::trace_state() {
+  for (std::size_t i = 0; i < size(); ++i) {
+    const LocalRedis& redis = nodes_[i]->facts();
+    const GroupState* state = nodes_[i]->state();
+    if (state == nullptr) continue;
+    std::string text =
+        "state: promised " + std::to_string(state->promised) + " to " + state->promised_to +
+        ", accepted " + std::to_string(state->accepted) + " of " + state->leader + ", electorate " +
+        std::to_string(state->electorate.epoch) + "." + std::to_string(state->electorate.version);
+    for (const std::string& voter : state->electorate.voters) text += " " + voter;
+    text += state->forgetful ? ", forgetful" : "";
+    text += "; redis";
+    text += redis.alive ? " alive" : " dead";
+    text += redis.loading ? " loading" : "";
+    text += redis.master ? " master" : redis.link_up ? " replica" : " replica without link";
+    text += state->intact_run_id == redis.run_id ? " intact" : " not intact";
+    text += ", done " + std::string(to_string(redis.done)) + " " +
+            std::to_string(redis.done_epoch) + ", offset " + std::to_string(redis.offset);
+    if (const FakeRedis* process = servers_[i]->redis()) {
+      text += ", holds " + std::to_string(process->data().count);
+    }
+    trace(i, text);
+  }
+}
+
 void World::fail(std::size_t machine, std::string_view kind, std::string_view what) {
   trace(machine, std::string(kind) + ": " + std::string(what));
   if (failure_) return;
+  trace_state();
   failure_ =
       Failure{scheduler.now(), nodes_[machine]->setup().id, std::string(kind), std::string(what)};
 }

@@ -80,6 +80,8 @@ class World {
   void trace(std::size_t machine, std::string_view what);
   void fail(std::size_t machine, std::string_view kind, std::string_view what);
   const std::optional<Failure>& failure() const { return failure_; }
+  // What each node knows and holds, into the trace.
+  void trace_state();
   std::uint64_t full_syncs_over_data() const { return full_syncs_over_data_; }
 
  private:
