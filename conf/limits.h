@@ -105,7 +105,7 @@ inline constexpr std::uint32_t kDedicatedIdleMsMax = 30'000;
 
 // A planned hand-over: how long requests that have been sent may take to be answered, before they
 // are broken off; and how long a node that was asked to hold waits for the new primary.
-inline constexpr std::uint32_t kStragglersMsMax = 25;
+inline constexpr std::uint32_t kStragglersMsMax = 50;
 inline constexpr std::uint32_t kHandOverMsMax = 3'000;
 
 // Names of channels and patterns that a client subscribes to, remembered for the next primary.

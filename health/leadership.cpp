@@ -196,6 +196,17 @@ std::string Leadership::Machine::reason(Instant now) const {
     return "no majority of the voters " + listed(state.electorate.voters) + ": no word from " +
            listed(missing);
   }
+  std::vector<std::string> forgetful;
+  for (const auto& [node, known] : peers) {
+    if (state.electorate.has(node) && known.facts.alive && !known.facts.has_state)
+      forgetful.push_back(node);
+  }
+  if (state.electorate.voters.size() - missing.size() - forgetful.size() <
+      state.electorate.majority()) {
+    return listed(forgetful) +
+           " lost what had been promised, and without there is no majority of the voters " +
+           listed(state.electorate.voters) + "; AZIMUTH ELECT FORCE <node> goes on";
+  }
   if (state.forgetful)
     return "this node has lost its state, and votes again when a leader has admitted it";
   if (!why.empty()) return why;

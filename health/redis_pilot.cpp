@@ -321,9 +321,15 @@ void RedisPilot::Machine::update_facts(Instant now) {
   if (!link_up) link_up_since = kNever;
   if (link_up && link_up_since == kNever) link_up_since = now;
   // A copy that is being loaded has thrown away the data that were there. If it breaks off, the old
-  // replid and an empty data set are left.
-  if (loading && replica && has_served) copy_broken = true;
-  if (!replica || (link_up && !loading)) copy_broken = false;
+  // replid and offset stay, over an empty data set. (One that was received whole is loaded to its
+  // end, link or no link, and then its primary's are there.)
+  if (loading && replica && has_served && !std::exchange(copy_broken, true)) {
+    copied_replid = known.replid;
+    copied_offset = known.offset;
+  }
+  const bool taken_over = known.replid != copied_replid || known.offset > copied_offset;
+  const bool whole = !loading && (link_up || taken_over);
+  if (!replica || whole) copy_broken = false;
   if (!loading) has_served = true;
 
   LocalRedis next;

@@ -144,8 +144,10 @@ struct RedisPilot::Machine {
   Instant eager_until{};
   bool lead_done = false;  // since the connection, the order and the role are what they are
   Instant link_up_since = kNever;
-  bool has_served = false;   // this process has answered with its data set loaded
-  bool copy_broken = false;  // a copy was being loaded, and is not known to have ended well
+  bool has_served = false;    // this process has answered with its data set loaded
+  bool copy_broken = false;   // a copy was being loaded, and is not known to have ended well
+  std::string copied_replid;  // ... whose history was there before, and how far
+  std::int64_t copied_offset = -1;
 
   TunnelPort tunnel;
   bool tap_attached = false;

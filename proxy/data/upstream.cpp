@@ -112,6 +112,7 @@ void Upstream::ask_quorum() {
   const std::string replicas = std::to_string(entry.command);
   const std::string timeout_ms = std::to_string(worker_.settings().hold.timeout_ms);
   send(entry, {}, encode_request(std::vector<std::string_view>{"WAIT", replicas, timeout_ms}));
+  if (role_ == Role::kQuorum && batch_until_ == 0) batch_until_ = queued_total_;
 }
 
 void Upstream::answer_in_turn(Entry entry, Canned canned) {
@@ -128,10 +129,12 @@ void Upstream::flush() {
   if (held_ && stream_ != nullptr && quiet()) leave_far();
   if (role_ == Role::kQuorum) ask_quorum();
   if (state_ != State::kReady || want_write_) return;
-  while (!out_.empty() && sent_total_ < send_until_ && may_use_redis()) {
+  // Redis reads nothing behind a WAIT that blocks: it stays here, where it can go elsewhere.
+  const uint64_t until = batch_until_ != 0 ? std::min(batch_until_, send_until_) : send_until_;
+  while (!out_.empty() && sent_total_ < until && may_use_redis()) {
     iovec pieces[kIovecsMax];
     int count = out_.fill(pieces, kIovecsMax);
-    if (held_) count = cut_to(pieces, count, send_until_ - sent_total_);
+    if (until != UINT64_MAX) count = cut_to(pieces, count, until - sent_total_);
     const ssize_t n = write(pieces, count);
     if (n < 0) return;
     if (n == 0) {
@@ -569,6 +572,8 @@ void Upstream::release_quorum(std::string_view answer, unsigned replicas) {
   ReplyElement element;
   const bool enough = ReplyReader(answer).next(element) && answer.starts_with(':') &&
                       element.integer >= static_cast<int64_t>(replicas);
+  batch_until_ = 0;
+  if (!out_.empty()) worker_.mark_dirty(*this);
   std::vector<HeldReply> replies;
   replies.swap(held_replies_);
   held_bytes_ = 0;

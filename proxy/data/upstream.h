@@ -284,7 +284,9 @@ class Upstream final : private StreamUser {
   };
   std::vector<HeldReply> held_replies_;
   size_t held_bytes_ = 0;
-  bool quorum_due_ = false;    // a write was queued since ask_quorum()
+  uint64_t batch_until_ =
+      0;  // of kQuorum: behind it nothing is sent before WAIT is answered; 0: none
+  bool quorum_due_ = false;  // a write was queued since ask_quorum()
   // Bytes ever queued; those taken out of the queue by the socket or the stream; and those that
   // Redis may have seen, which are less where a far node says so in the end.
   uint64_t queued_total_ = 0;

@@ -189,7 +189,8 @@ void Upstream::hold() {
   if (client != nullptr && (client->session.in_multi || client->ending != 0)) return;
   held_ = true;
   held_since_ms_ = worker_.now_ms();
-  send_until_ = queued_total_;
+  // The rest of a request that has gone in part goes, too.
+  send_until_ = want_write_ ? queued_total_ : sent_total_;
   worker_.mark_dirty(*this);
 }
 

@@ -105,6 +105,7 @@ std::vector<Entry> Upstream::take_outstanding() {
     }
   }
   if (!held_replies_.empty()) release_quorum({}, 0);
+  batch_until_ = 0;
   quorum_due_ = reply_started_ = in_push_ = false;
   reply_bytes_ = 0;
   cursor_ = ReplyCursor();

@@ -6,7 +6,7 @@ acknowledged a write, the one that was frozen takes none that was asked for late
 import signal
 import time
 
-from writers import Writers
+from writers import Writers, check_takers
 
 import harness
 from cluster import Cluster
@@ -15,26 +15,6 @@ from harness import only_azimuth, wait_until
 
 def seconds_option(parser):
     parser.add_argument("--seconds", type=float, default=4.0, help="how long a process is frozen")
-
-
-def history(writers, since):
-    """Acknowledged writes since then whose taker is known, by the time of their replies."""
-    return sorted((write for write in writers.acknowledged() if write.port is not None and write.acked > since),
-                  key=lambda write: write.acked)
-
-
-def check_takers(writers, since, until, old, new):
-    """In the span, `old` takes nothing that was asked for after `new` took something. Returns how many
-    `old` took before that and acknowledged afterwards."""
-    took = history(writers, since)
-    first = next(write.acked for write in took if write.port == new)
-    late = [write for write in took if write.port == old and first < write.acked < until]
-    both = [write for write in late if write.sent > first]
-    assert not both, (
-        f"two primaries at once: {new} took a write {first - since:.3f} s after the freeze; {old} took "
-        f"{[(write.token, round(write.sent - since, 3), round(write.acked - since, 3)) for write in both[:8]]}")
-    assert {write.port for write in took if write.acked < until} <= {old, new}
-    return late
 
 
 def freeze_and_thaw(stage, frozen, text=""):

@@ -260,6 +260,26 @@ class Writers:
                 client.client.close()
 
 
+def history(writers, since):
+    """Acknowledged writes since then whose taker is known, by the time of their replies."""
+    return sorted((write for write in writers.acknowledged() if write.port is not None and write.acked > since),
+                  key=lambda write: write.acked)
+
+
+def check_takers(writers, since, until, old, new):
+    """In the span, `old` takes nothing that was asked for after `new` took something. Returns how many
+    `old` took before that and acknowledged afterwards."""
+    took = history(writers, since)
+    first = next(write.acked for write in took if write.port == new)
+    late = [write for write in took if write.port == old and first < write.acked < until]
+    both = [write for write in late if write.sent > first]
+    assert not both, (
+        f"two primaries at once: {new} took a write {first - since:.3f} s after the freeze; {old} took "
+        f"{[(write.token, round(write.sent - since, 3), round(write.acked - since, 3)) for write in both[:8]]}")
+    assert {write.port for write in took if write.acked < until} <= {old, new}
+    return late
+
+
 def _twice(items):
     seen = set()
     return [item for item in items if item in seen or seen.add(item)][:10]

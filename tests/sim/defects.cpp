@@ -18,7 +18,7 @@ struct Row {
 };
 
 constexpr std::array<Row, 14> kRows = {{
-    {Defect::kPromiseNotSaved, "promise_not_saved", 50},
+    {Defect::kPromiseNotSaved, "promise_not_saved", 20},
     {Defect::kLineagesCompared, "lineages_compared", 2000},
     {Defect::kLeaseFromReply, "lease_from_reply", 2000},
     {Defect::kVoteDuringLease, "vote_during_lease", 200},
@@ -33,6 +33,11 @@ constexpr std::array<Row, 14> kRows = {{
     {Defect::kHandOverWithoutTarget, "hand_over_without_target", 500},
     {Defect::kWriteAfterLease, "write_after_lease", 200},
 }};
+
+// A group that only hangs has not shown what the defect does.
+bool against_safety(std::string_view kind) {
+  return kind.starts_with('I') || kind == "loss" || kind == "broken";
+}
 
 }  // namespace
 
@@ -54,7 +59,7 @@ bool catch_all_defects(bool verbose) {
       RunOptions options;
       options.seed = seed;
       const RunResult result = run(options);
-      if (!result.failure) continue;
+      if (!result.failure || !against_safety(result.failure->kind)) continue;
       caught = true;
       std::printf("%-26s caught by seed %u of %u: %s\n", row.name, seed, row.seeds_most,
                   result.failure->kind.c_str());

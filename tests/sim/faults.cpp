@@ -104,10 +104,28 @@ void Faults::crash_at_save(std::size_t machine, Time down) {
   mend_after(down, [this, machine] { restart(machine); });
 }
 
+void Faults::undermine() {
+  const auto leader = world_.leader();
+  if (!leader || world_.size() < 3) return;
+  const std::size_t deaf = (*leader + 1 + world_.random.below(world_.size() - 1)) % world_.size();
+  std::size_t brief = world_.random.below(world_.size());
+  while (brief == *leader || brief == deaf) brief = world_.random.below(world_.size());
+  cut_one_way(*leader, deaf, seconds_of(4));
+  cut_one_way(deaf, *leader, seconds_of(4));
+  for (int i = 0; i < 4; ++i) {
+    world_.scheduler.after(world_.random.between(ms(1200), ms(3800)),
+                           [this, brief, healed = healed_] {
+                             if (healed == healed_) {
+                               crash_node(brief, world_.random.between(ms(1), ms(50)));
+                             }
+                           });
+  }
+}
+
 void Faults::any() {
   const std::size_t machine = a_machine();
   const Time how_long = world_.random.mostly_little(ms(20), seconds_of(10));
-  switch (world_.random.below(14)) {
+  switch (world_.random.below(16)) {
     case 0:
       return split(how_long);
     case 1:
@@ -130,6 +148,8 @@ void Faults::any() {
       pause_redis(machine, how_long);
       return pause_node(machine, how_long);
     }
+    case 7:
+      return undermine();
     default:
       return any_of(machine, how_long);
   }

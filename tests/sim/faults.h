@@ -27,6 +27,8 @@ class Faults {
   void split(Time how_long);
   void fill_disk(std::size_t machine, Time how_long);
   void crash_at_save(std::size_t machine, Time down);
+  // One voter no longer hears the leader, and another one restarts, at once.
+  void undermine();
 
   // One of them, anywhere.
   void any();

@@ -65,7 +65,9 @@ void Node::on_redis_gone() {
     process_->upstream = 0;
     process_->upstream_from = world_.scheduler.now() + ms(10);
     process_->in_flight = 0;
-    later(world_.random.between(0, ms(3)), [this, number] {
+    // Control may be busy: it writes the state file.
+    const Time late = world_.random.between(0, world_.random.chance(0.2) ? ms(60) : ms(3));
+    later(late, [this, number] {
       if (process_->connection != number || !process_->connected) return;
       process_->connected = false;
       ++process_->connection;
