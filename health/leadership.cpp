@@ -227,6 +227,7 @@ Instant Leadership::Machine::wakeup() const {
     at(lead->next_again);
     at(lead->lease_until);
     at(lead->promote_by);
+    at(gives_up_at());
     if (lead->refused_since != kNever)
       at(later_of(lead->refused_since + times.fence_wait, may_re_elect_at()));
     if (change) at(last_now + times.renew);

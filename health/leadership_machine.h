@@ -120,6 +120,7 @@ struct Leadership::Machine {
     Instant since{};
     Instant balloted = kLongAgo;  // when the ballot was begun that it won; if it was its own
     Instant lease_until{};
+    Instant without_since = kNever;  // when it last had a lease, while it has none
     bool leased = false;
     bool resumed = false;  // the same epoch goes on after a restart of this process
     bool ready = false;
@@ -228,6 +229,7 @@ struct Leadership::Machine {
   void lead_progress(Instant now);
   void renew_lease(Instant now);
   void hold_or_lose(Instant now);
+  Instant gives_up_at() const;
   std::string redis_lost() const;
   void become_ready(Instant now);
   void send_rounds(Instant now);

@@ -25,6 +25,7 @@ void Leadership::Machine::start_leading(Instant now, std::uint64_t epoch, std::s
   lead->epoch = epoch;
   lead->since = lead->round = lead->next_round = now;
   lead->lease_until = kLongAgo;
+  lead->without_since = now;
   lead->resumed = resumed;
   lead->run_id = std::move(run_id);
   for (auto& [node, known] : peers) {
@@ -107,6 +108,7 @@ void Leadership::Machine::hold_or_lose(Instant now) {
   const bool leased = leading(now);
   if (leased != lead->leased) {
     lead->leased = leased;
+    lead->without_since = leased ? kNever : now;
     lead->promote_by = leased ? now + times.lease + times.lease : kNever;
     lead->ready = false;
     if (!leased) {
@@ -122,6 +124,13 @@ void Leadership::Machine::hold_or_lose(Instant now) {
       }));
   if (state.electorate.voters.size() - refusing < state.electorate.majority())
     end_lead(now, "a majority has gone on to a later epoch");
+  // Those who hear it but are not heard would renew for ever what does it no good.
+  else if (now >= gives_up_at())
+    end_lead(now, "no majority of the voters has answered for long");
+}
+
+Instant Leadership::Machine::gives_up_at() const {
+  return lead->without_since + times.lease + times.lease;
 }
 
 void Leadership::Machine::become_ready(Instant now) {
