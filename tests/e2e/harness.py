@@ -74,14 +74,20 @@ def wait_until(condition, seconds=20.0, what="condition"):
         pause = min(pause * 1.5, 0.05)
 
 
+_ports_given = set()
+
+
 def free_port():
-    """A port that nobody listens on now, outside the kernel's own range for outgoing ones."""
+    """A port that nobody listens on now, outside the kernel's own range for outgoing ones; each once."""
     pick = random.Random(os.urandom(8))
     while True:
         port = pick.randrange(12000, 32000)
+        if port in _ports_given:
+            continue
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             try:
                 probe.bind(("127.0.0.1", port))
+                _ports_given.add(port)
                 return port
             except OSError:
                 continue

@@ -116,7 +116,7 @@ class Writer(threading.Thread):
         value, port = replies[-1], None
         if isinstance(value, RespError):
             prefix = value.split(" ")[0]
-            name = f"{kind}: {value}"
+            name = f"{kind} {prefix}"
             self.errors[name] = self.errors.get(name, 0) + 1
             if prefix == "CLUSTERDOWN":
                 self.refused.append(token)
