@@ -158,7 +158,11 @@ void append_route(std::string& out, const Worker& worker, Client& client,
                   std::span<const std::string_view> command) {
   const CommandRow* row = resolve(command, worker.extra_commands());
   const bool blocks = row != nullptr && asks_to_block(*row, command);
-  const Route route = decide(worker.topology(), worker.view_of(client), row, blocks);
+  Route route = decide(worker.topology(), worker.view_of(client), row, blocks);
+  // The data path takes everything to the primary yet, whatever the gate would allow.
+  const int primary = worker.topology().primary;
+  if (route.member != primary)
+    route = {primary, route.channel, primary < 0 ? Reason::kVacant : Reason::kNotReady};
   const bool somebody = route.member >= 0;
   append_map(out, client.session.protocol, 4);
   append_bulk(out, "node");
