@@ -20,8 +20,6 @@ constexpr int kRoundsPerTurnMax = 8;
 constexpr std::string_view kWishRefusedEvent = "wish_refused";
 constexpr std::string_view kHandOverFailedEvent = "hand_over_failed";
 constexpr Duration kSaveAgain = milliseconds(250);
-constexpr Duration kTakeWithin = milliseconds(1500);
-constexpr Duration kTakeAgain = milliseconds(50);
 
 Error fault(std::string message) {
   return make_error(ErrorCode::kSystem, Fault::kSelf, std::move(message));
@@ -211,7 +209,7 @@ void Group::take_leadership(Instant now) {
   for (const LeadershipOutbox::Event& event : outbox.events) {
     log_info(event.name, {{"epoch", leadership_.view().epoch}, {"text", event.text}});
     if (event.name == kWishRefusedEvent || event.name == kHandOverFailedEvent) {
-      wishes_.refuse(event.text);
+      wishes_.refuse(now, event.text);
     }
   }
   for (const LeadershipOutbox::Send& each : outbox.sends) {
@@ -318,7 +316,7 @@ void Group::on_tick() {
   if (leadership_.next_wakeup() <= now) leadership_.on_tick(now, random());
   if (seeds_.on_tick(now, gossip_.nodes().empty())) gossip_.set_seeds(seeds_.addresses());
   tell_solitude(now);
-  if (offer_again_ <= now) offer_wishes();
+  offer_wishes(now);
   turn();
 }
 
@@ -327,7 +325,6 @@ void Group::arm_timer(Instant now) {
   Instant next = earlier_of(gossip_.next_wakeup(), now + kLookAround);
   next = earlier_of(next, leadership_.next_wakeup());
   next = earlier_of(next, earlier_of(seeds_.next_wakeup(), wishes_.next_wakeup()));
-  next = earlier_of(next, offer_again_);
   if (unsaved_) next = earlier_of(next, save_again_);
   uv_update_time(loop_);  // the turn may have taken time
   uv_timer_start(
@@ -368,39 +365,20 @@ void Group::force(const std::string& node, Wishes::Answer answer) {
 }
 
 void Group::ask(Wish::Kind kind, const std::string& node, Wishes::Answer answer) {
-  if (untaken_.size() >= kWishesMax) return answer("too many wait for one already");
-  wishes_.begin();
-  untaken_.push_back({kind, node, std::move(answer), clock_now() + kTakeWithin});
-  offer_wishes();
-}
-
-// What cannot be done now may be in a moment, when a member that has just joined is known to be in
-// sync: it is tried again for a little while.
-void Group::offer_wishes() {
-  std::vector<Untaken> all;
-  all.swap(untaken_);
-  for (Untaken& each : all) {
-    const Instant now = clock_now();
-    const std::string why_not = offer(now, each);
-    if (why_not.empty()) {
-      wishes_.add(now, published_, each.node, std::move(each.answer));
-    } else if (now < each.until && has_say()) {
-      untaken_.push_back(std::move(each));
-    } else {
-      wishes_.settle_untaken(each.answer, why_not);
-    }
-  }
-  offer_again_ = untaken_.empty() ? kNever : clock_now() + kTakeAgain;
+  const Instant now = clock_now();
+  wishes_.add(now, kind, node, std::move(answer));
+  offer_wishes(now);
   turn();
 }
 
-std::string Group::offer(Instant now, const Untaken& wish) {
-  if (!has_say()) return leaving_ ? "the node is leaving" : mute_reason();
-  const bool move = wish.kind == Wish::Kind::kSwitchOver;
-  Outcome taken = is_sidecar() ? pass_on(wish.kind, wish.node)
-                  : move       ? leadership_.switch_over(now, wish.node)
-                               : leadership_.force(now, wish.node);
-  return taken.ok() ? std::string() : taken.error().message;
+void Group::offer_wishes(Instant now) {
+  wishes_.offer(now, published_, [&](Wish::Kind kind, const std::string& node) {
+    if (!has_say()) return leaving_ ? "the node is leaving" : mute_reason();
+    Outcome taken = is_sidecar()                      ? pass_on(kind, node)
+                    : kind == Wish::Kind::kSwitchOver ? leadership_.switch_over(now, node)
+                                                      : leadership_.force(now, node);
+    return taken.ok() ? std::string() : taken.error().message;
+  });
 }
 
 // A sidecar's leadership knows nobody: the primary, or any voter where there is none, is asked.
@@ -422,8 +400,7 @@ void Group::leave() {
   leaving_ = true;
   lease_.drop();
   gossip_.leave(clock_now(), random());
-  wishes_.refuse("the node is leaving");
-  offer_wishes();
+  wishes_.end("the node is leaving");
   if (redis_) redis_->leave();
 }
 
@@ -433,8 +410,7 @@ void Group::close() {
   if (closing_) return;
   closing_ = leaving_ = true;
   lease_.drop();
-  wishes_.refuse("the node stops");
-  offer_wishes();
+  wishes_.end("the node stops");
   socket_.reset();
   if (redis_) redis_->close();
   if (timer_ == nullptr) return;

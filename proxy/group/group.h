@@ -119,15 +119,7 @@ class Group {
   void set_tunnel();
   Outcome pass_on(Wish::Kind kind, const std::string& node);
   void ask(Wish::Kind kind, const std::string& node, Wishes::Answer answer);
-  struct Untaken {
-    Wish::Kind kind;
-    std::string node;
-    Wishes::Answer answer;
-    Instant until;
-  };
-  void offer_wishes();
-  // Empty: leadership, here or elsewhere, has taken it on.
-  std::string offer(Instant now, const Untaken& wish);
+  void offer_wishes(Instant now);
   // Why the node has no say.
   std::string mute_reason() const;
   void set_lease();
@@ -170,8 +162,6 @@ class Group {
   std::unique_ptr<DatagramSocket> socket_;
   Seeds seeds_;
   Wishes wishes_;
-  std::vector<Untaken> untaken_;  // leadership has said no, so far
-  Instant offer_again_ = kNever;
 
   LocalRedis told_;  // what leadership was last told of Redis
   RedisOrder ordered_;

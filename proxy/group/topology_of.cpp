@@ -47,8 +47,9 @@ MemberStatus member_status(const GroupSight& sight, const NodeRecord& record) {
   const bool own = &record == &sight.self;
   member.role = own ? role_of(sight) : primary ? "primary" : "replica";
   member.alive = own || lives(record);
-  member.ready =
-      member.alive && record.redis_ready && (member.role == "primary" || record.readable);
+  // In sync with an earlier primary says nothing of this one.
+  const bool in_sync = record.readable && record.epoch == sight.view.epoch;
+  member.ready = member.alive && record.redis_ready && (member.role == "primary" || in_sync);
   member.position = {record.epoch, record.offset};
   return member;
 }

@@ -175,6 +175,10 @@ GroupView led_by(const std::string& leader, std::uint64_t epoch, bool ready = tr
   return view;
 }
 
+constexpr Wish::Kind kSwitchOver = Wish::Kind::kSwitchOver;
+
+std::string take_it(Wish::Kind, const std::string&) { return {}; }
+
 // Answers in the order in which they came; "" is done.
 struct Answers {
   std::vector<std::string> all;
@@ -189,9 +193,10 @@ TEST_CASE("a wish is answered when the new primary is ready, and once") {
   Wishes wishes;
   Answers answers;
   const Instant now{1000};
-  wishes.add(now, led_by("a1", 3), "b1", answers.take());
-  wishes.add(now, led_by("a1", 3), "", answers.take());
-  CHECK(wishes.last() == Wishes::kUnderWay);
+  wishes.add(now, kSwitchOver, "b1", answers.take());
+  wishes.add(now, kSwitchOver, "", answers.take());
+  CHECK(wishes.last() == "under way");
+  wishes.offer(now, led_by("a1", 3), take_it);
   wishes.on_view(now, led_by("a1", 3));
   wishes.on_view(now, led_by("", 3, false));
   wishes.on_view(now, led_by("b1", 4, false));
@@ -199,26 +204,54 @@ TEST_CASE("a wish is answered when the new primary is ready, and once") {
   wishes.on_view(now, led_by("b1", 4));
   CHECK(answers.all == std::vector<std::string>{"", ""});
   wishes.on_view(now, led_by("c1", 5));
-  wishes.refuse("late");
+  wishes.end("late");
   CHECK(answers.all.size() == 2);
   CHECK(wishes.last() == "done");
+}
+
+TEST_CASE("a wish that is refused is offered again for a little while") {
+  Wishes wishes;
+  Answers answers;
+  Instant now{1000};
+  int offered = 0;
+  const auto refuse_it = [&](Wish::Kind, const std::string&) {
+    ++offered;
+    return std::string("b1 is not in sync yet");
+  };
+  wishes.add(now, kSwitchOver, "b1", answers.take());
+  wishes.offer(now, led_by("a1", 3), refuse_it);
+  CHECK(wishes.next_wakeup() > now);
+  now = wishes.next_wakeup();
+  wishes.offer(now, led_by("a1", 3), take_it);
+  // The leader is another node, and says no to what it was passed: that is no other case.
+  wishes.refuse(now, "b1 is not in sync yet");
+  CHECK(answers.all.empty());
+  while (answers.all.empty() && offered < 1000) {
+    now = wishes.next_wakeup();
+    wishes.offer(now, led_by("a1", 3), refuse_it);
+  }
+  CHECK(answers.all == std::vector<std::string>{"b1 is not in sync yet"});
+  CHECK(offered > 2);
+  CHECK(now > Instant{1000} + seconds(1));
 }
 
 TEST_CASE("a wish that fails says why") {
   Wishes wishes;
   Answers answers;
   const Instant now{1000};
-  wishes.add(now, led_by("a1", 3), "b1", answers.take());
-  wishes.refuse("b1 is too far behind");
-  wishes.add(now, led_by("a1", 3), "b1", answers.take());
+  wishes.add(now, kSwitchOver, "b1", answers.take());
+  wishes.end("the node is leaving");
+  wishes.add(now, kSwitchOver, "b1", answers.take());
+  wishes.offer(now, led_by("a1", 3), take_it);
   wishes.on_view(now, led_by("c1", 4));
-  wishes.add(now, led_by("a1", 3), "b1", answers.take());
+  wishes.add(now, kSwitchOver, "b1", answers.take());
+  wishes.offer(now, led_by("a1", 3), take_it);
   GroupView vacant = led_by("", 3, false);
   vacant.why = "b1 does not answer";
   wishes.on_view(now + seconds(9), vacant);
   CHECK(answers.all.size() == 2);
   wishes.on_view(wishes.next_wakeup(), vacant);
-  CHECK(answers.all == std::vector<std::string>{"b1 is too far behind",
+  CHECK(answers.all == std::vector<std::string>{"the node is leaving",
                                                 "node c1 has become the primary instead",
                                                 "it was not done within 10 s: b1 does not answer"});
   CHECK(wishes.last() == "refused: " + answers.all.back());
@@ -229,7 +262,7 @@ TEST_CASE("I8: wishes that wait are bounded") {
   Wishes wishes;
   Answers answers;
   for (size_t i = 0; i <= kWishesMax; ++i) {
-    wishes.add(Instant{0}, led_by("a1", 3), "b1", answers.take());
+    wishes.add(Instant{0}, kSwitchOver, "b1", answers.take());
   }
   CHECK(answers.all == std::vector<std::string>{"too many wait for one already"});
 }
