@@ -43,6 +43,16 @@ auto rank(const Question& q, const std::string& voter) {
   return std::tuple(at, voter == q.preferred, promise.led);
 }
 
+// A later epoch than any of a majority has accepted never had a lease. So who led the last of these
+// has by itself all that was ever acknowledged.
+bool last_leader_is_whole(const Question& q) {
+  std::uint64_t last = 1;
+  for (const auto& [voter, promise] : q.promises) last = std::max(last, promise.accepted);
+  return std::any_of(q.promises.begin(), q.promises.end(), [&](const auto& entry) {
+    return entry.second.led == last && entry.second.has_redis && counts(&entry.second);
+  });
+}
+
 // How far the history at `position` falls short of what the last leader is known to have had.
 std::uint64_t behind(const Question& q, Position position) {
   Position known;
@@ -106,11 +116,9 @@ Choice choose(const Question& q) {
   }
 
   const std::size_t majority = q.electorate.majority();
-  const auto last = q.promises.find(q.led_last);
-  // Who led until now has by itself all that was ever acknowledged.
-  const bool has_all = last != q.promises.end() && last->second.has_redis && counts(&last->second);
-  const bool whole = voters_where(q, counts).size() >= majority ||
-                     (has_all && q.electorate.voters.size() - missing.size() >= majority);
+  const bool whole =
+      voters_where(q, counts).size() >= majority ||
+      (last_leader_is_whole(q) && q.electorate.voters.size() - missing.size() >= majority);
   const Names unseen = voters_where(q, [](const Promise* promise) {
     return promise != nullptr && promise->has_redis && !promise->alive;
   });

@@ -1,8 +1,9 @@
 // Who wins an election, from what the voters have promised and shown. Free functions.
 //
 // Invariants: a winner holds every write that a majority's promise would have to find: it has the
-// highest position among a majority of voters whose memory is whole, or among all voters where no
-// such majority is left and nothing more can be learnt (I3). Offsets of two lineages are never
+// highest position among a majority of voters whose memory is whole; or among any majority that has
+// the last epoch's leader in it, whole; or among all voters where there is neither and nothing more
+// can be learnt (I3). Offsets of two lineages are never
 // compared: positions are of one fork table. Bootstrap and an operator's word are the two
 // exceptions, and say so. Pure.
 #pragma once
@@ -26,7 +27,6 @@ struct Question {
   const std::vector<Fork>& forks;
   std::string_view preferred;  // wins among equals: the successor of a planned hand-over
   std::string_view forced;     // an operator's word; empty: none
-  std::string_view led_last;   // had the lease of the last epoch until this ballot; empty: nobody
   bool bootstrap = false;
 };
 

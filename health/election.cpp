@@ -73,7 +73,6 @@ void Leadership::Machine::on_probe_reply(Instant now, std::string_view from,
 
 // `asked` says what kind of ballot. A leader gives up its lease by holding one.
 void Leadership::Machine::start_ballot(Instant now, Ballot asked) {
-  if (lead && lead->ready && leading(now)) asked.led_last = settings.node;
   end_lead(now, "holds a ballot");
   search = {};
   ballot = std::move(asked);
@@ -127,7 +126,7 @@ void Leadership::Machine::ballot_progress(Instant now) {
   }
   const Electorate& electorate = ballot->electorate;
   const Choice choice = choose({electorate, ballot->promises, state.forks, ballot->preferred,
-                                ballot->forced, ballot->led_last, ballot->bootstrap});
+                                ballot->forced, ballot->bootstrap});
   if (!choice.winner.empty()) {
     // Those who live may know of more.
     const bool heard = std::all_of(electorate.voters.begin(), electorate.voters.end(),
@@ -170,7 +169,6 @@ void Leadership::Machine::try_again_or_yield(Instant now) {
   if (again.bootstrap) again.electorate = ballot->electorate;
   again.preferred = ballot->preferred;
   again.forced = ballot->forced;
-  again.led_last = ballot->led_last;
   again.expected = ballot->expected;
   again.attempt = ballot->attempt + 1;
   start_ballot(now, std::move(again));

@@ -155,7 +155,6 @@ struct Leadership::Machine {
     std::uint64_t released = 0;
     bool bootstrap = false;
     std::string preferred, forced;
-    std::string led_last;
     Electorate electorate;
     Instant since{};
     Instant next_send{};

@@ -91,6 +91,7 @@ void fields(Codec& codec, M& m) {
     codec(m.epoch), codec(m.has_redis), codec(m.alive), codec(m.empty), codec(m.intact);
     codec(m.known), codec(m.position.epoch), codec(m.position.offset), codec(m.led);
     codec(m.leader_at.epoch), codec(m.leader_at.offset), electorate_fields(codec, m.electorate);
+    codec(m.accepted);
   } else if constexpr (kIs<M, Reject>) {
     codec(m.epoch), codec(m.promised), codec.name(m.promised_to, kNameBytesMax);
     codec.choice(m.reason, RejectReason::kNotReady);

@@ -95,6 +95,7 @@ struct Promise {
   bool known = false;     // of the group's lineage: `position` means something
   Position position;      // where its history ends
   std::uint64_t led = 0;  // the epoch that it accepted last, if it led that one
+  std::uint64_t accepted = 0;
   Position leader_at;     // the last offset of a leader that it heard of, and that leader's epoch
   Electorate electorate;  // version 0: none that is newer than the coordinator's
 

@@ -183,6 +183,7 @@ Promise Leadership::Machine::stated(bool shown) const {
   if (at) promise.position = *at;
   promise.intact = shown && intact();
   promise.led = is_self(state.leader) ? state.accepted : 0;
+  promise.accepted = state.accepted;
   promise.leader_at = leader_at;
   if (state.electorate.newer_than(pending->electorate)) promise.electorate = state.electorate;
   return promise;

@@ -38,7 +38,7 @@ Promise empty_one() {
 
 Choice choose_among(const Promises& promises, std::string_view preferred = {},
                     const Electorate& electorate = kThree) {
-  return choose({electorate, promises, kForks, preferred, {}, {}, false});
+  return choose({electorate, promises, kForks, preferred, {}, false});
 }
 
 }  // namespace
@@ -74,14 +74,25 @@ TEST_CASE(
         "b2");
 }
 
-TEST_CASE("who led until this very ballot needs no others that are whole, only their promises") {
-  const auto led = [](const Promises& promises) {
-    return choose({kThree, promises, kForks, {}, {}, "a1", false}).winner;
+TEST_CASE("I3: who led the last epoch needs no others that are whole, only a majority's promises") {
+  const auto leader = [](std::uint64_t epoch) {
+    Promise promise = whole({5, 310});
+    promise.led = promise.accepted = epoch;
+    return promise;
   };
-  CHECK(led({{"a1", whole({5, 310})}, {"b2", restarted({1, 5})}}) == "a1");
-  CHECK(led({{"a1", whole({5, 310})}}).empty());
-  CHECK(led({{"a1", dead()}, {"b2", whole({5, 310})}}).empty());
-  CHECK(led({{"b2", restarted({1, 5})}, {"c3", whole({5, 310})}}).empty());
+  const auto follower = [](std::uint64_t epoch) {
+    Promise promise = restarted({1, 5});
+    promise.accepted = epoch;
+    return promise;
+  };
+  CHECK(choose_among({{"a1", leader(5)}, {"b2", follower(5)}}).winner == "a1");
+  CHECK(choose_among({{"a1", leader(5)}, {"b2", follower(3)}}).winner == "a1");
+  CHECK(choose_among({{"a1", leader(5)}}).winner.empty());
+  // Another one has led since.
+  CHECK(choose_among({{"a1", leader(5)}, {"b2", follower(6)}}).winner.empty());
+  Promise forgot = leader(5);
+  forgot.intact = false;
+  CHECK(choose_among({{"a1", forgot}, {"b2", follower(5)}}).winner.empty());
 }
 
 TEST_CASE("a witness counts, and is not elected") {

@@ -274,7 +274,7 @@ void FakeRedis::on_cron() {
   if (now < next_second_) return;
   next_second_ = now + seconds_of(1);
   count_good_replicas();
-  if (port_ != 0 && link_ == Link::kConnect) connect();
+  if (port_ != 0 && link_ == Link::kConnect && !loading()) connect();
   if (linked()) ack_primary();
   if (master() && now >= next_ping_) {
     next_ping_ = now + seconds_of(10);

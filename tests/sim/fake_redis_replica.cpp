@@ -96,19 +96,19 @@ void FakeRedis::read_psync_reply(const std::string& text) {
   }
 }
 
+// The RDB file is here: it is loaded to its end, whatever becomes of the link. The id and the
+// offset are the old ones until then.
 void FakeRedis::take_snapshot(const std::shared_ptr<const Snapshot>& snapshot) {
   host_.on_full_sync(*snapshot);
   drop_replicas();
   data_ = snapshot->data;
-  replid_ = snapshot->replid;
-  offset_ = snapshot->offset;
-  replid2_.clear();
-  second_offset_ = -1;
-  cached_replid_ = replid_;
-  make_backlog();
-  // While it loads it answers little; the rest of the stream waits in its socket.
   loaded_at_ = scheduler_.now() + random_.between(ms(2), ms(150));
-  host_.run_at(loaded_at_, [this, wire = primary_.get()] {
+  host_.run_at(loaded_at_, [this, snapshot, wire = primary_.get()] {
+    replid_ = cached_replid_ = snapshot->replid;
+    offset_ = snapshot->offset;
+    replid2_.clear();
+    second_offset_ = -1;
+    make_backlog();
     if (primary_.get() != wire) return;
     link_ = Link::kConnected;
     // The ACK that makes the primary send on: at once, or in a race only a cron later.
