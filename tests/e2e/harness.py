@@ -74,23 +74,25 @@ def wait_until(condition, seconds=20.0, what="condition"):
         pause = min(pause * 1.5, 0.05)
 
 
-_ports_given = set()
+_ports_taken = []
 
 
 def free_port():
-    """A port that nobody listens on now, outside the kernel's own range for outgoing ones; each once."""
+    """A port that nobody listens on now, outside the kernel's own range for outgoing ones. No other test that
+    runs beside this one is given it: an abstract socket of its name stands for it as long as this process lives."""
     pick = random.Random(os.urandom(8))
     while True:
         port = pick.randrange(12000, 32000)
-        if port in _ports_given:
-            continue
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             try:
+                claim.bind(f"\0azimuth-test-port-{port}")
                 probe.bind(("127.0.0.1", port))
-                _ports_given.add(port)
-                return port
             except OSError:
+                claim.close()
                 continue
+        _ports_taken.append(claim)
+        return port
 
 
 def spawn(argv, log, **options):
