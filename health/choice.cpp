@@ -40,6 +40,7 @@ auto rank(const Question& q, const std::string& voter) {
   const Promise& promise = promise_of(q, voter);
   Position at = promise.position;
   if (defective(Defect::kLineagesCompared)) at.epoch = 0;
+  if (defective(Defect::kHandOverWithoutTarget) && voter == q.preferred) at.epoch = UINT64_MAX;
   return std::tuple(at, voter == q.preferred, promise.led);
 }
 

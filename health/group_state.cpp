@@ -194,17 +194,6 @@ std::optional<Position> position_of(const std::vector<Fork>& forks, std::string_
   return at;
 }
 
-bool holds(const std::vector<Fork>& forks, std::uint64_t epoch, Position position) {
-  if (position.epoch > epoch) return false;
-  const bool remembered = std::any_of(
-      forks.begin(), forks.end(), [&](const Fork& fork) { return fork.epoch == position.epoch; });
-  const bool forgotten = forks.size() == kForksMax && position.epoch < forks.front().epoch;
-  if (!remembered && !forgotten && position.epoch != epoch) return false;
-  return std::none_of(forks.begin(), forks.end(), [&](const Fork& fork) {
-    return position.epoch < fork.epoch && fork.epoch <= epoch && fork.begin < position.offset;
-  });
-}
-
 std::vector<Fork> forked(std::vector<Fork> forks, const std::optional<Position>& from, Fork fork) {
   if (!from) forks.clear();
   std::erase_if(forks, [&](const Fork& old) {

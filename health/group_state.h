@@ -76,10 +76,6 @@ std::optional<Position> position_of(const std::vector<Fork>& forks, std::string_
                                     std::uint64_t offset, std::string_view replid2,
                                     std::int64_t second_offset);
 
-// Is `position` in the history that ends in `epoch`? (It is not where a later epoch began before
-// it.) Of epochs that are older than the table its offset alone is judged.
-bool holds(const std::vector<Fork>& forks, std::uint64_t epoch, Position position);
-
 // The table of a history that goes on from `from` (nothing: from the empty one) as `fork`.
 std::vector<Fork> forked(std::vector<Fork> forks, const std::optional<Position>& from, Fork fork);
 

@@ -17,7 +17,8 @@ LeaseTimes::LeaseTimes(Duration length)
       grace{length.ms * 4 / 10},
       fence_wait{length.ms * 3 / 10},
       rank_step{std::max<std::int64_t>(length.ms / 25, 1)},
-      readmission{length.ms * 13 / 10} {}
+      readmission{length.ms * 13 / 10},
+      attached{length.ms * 5} {}
 
 Leadership::Machine::Machine(LeadershipSettings given, std::optional<GroupState> saved,
                              std::uint64_t this_boot, Instant now)
@@ -128,19 +129,13 @@ RedisOrder Leadership::Machine::wanted_order(Instant now) {
   const Fork* fork = fork_of(state.accepted);
   if (is_self(state.leader) || fork == nullptr || news.epoch != state.accepted || !may_adopt())
     return {OrderKind::kFence, state.accepted, {}, {}};
-  // From here on a full sync may wipe what the Redis holds.
-  const std::optional<Position> at = own_position();
-  if (redis.alive && !(at && holds(state.forks, state.accepted, *at)) &&
-      !state.intact_run_id.empty()) {
-    state.intact_run_id.clear();
-    dirty = true;
-  }
   return {OrderKind::kFollow, state.accepted, state.leader, fork->replid};
 }
 
 // Copies, the primary's own included, of which every majority finds one; two where there are two,
 // and never more than there are members: what all of them have, any of them has.
-std::size_t Leadership::Machine::copies_for(const Electorate& electorate) const {
+// `more`: copies that might be of no use.
+std::size_t Leadership::Machine::copies_for(const Electorate& electorate, std::size_t more) const {
   const auto members = static_cast<std::size_t>(std::count_if(
       electorate.voters.begin(), electorate.voters.end(), [&](const std::string& voter) {
         const auto found = peers.find(voter);
@@ -148,7 +143,24 @@ std::size_t Leadership::Machine::copies_for(const Electorate& electorate) const 
                               : found == peers.end() || found->second.facts.member;
       }));
   const std::size_t found_by_all = electorate.voters.size() + 1 - electorate.majority();
-  return std::max<std::size_t>(std::min(std::max<std::size_t>(found_by_all, 2), members), 1);
+  return std::max<std::size_t>(std::min(std::max<std::size_t>(found_by_all, 2) + more, members), 1);
+}
+
+std::size_t Leadership::Machine::quorum_copies(Instant now) const {
+  // While a majority may not know of a new voter the others elect without it, and what it holds.
+  const bool unknown = lead && lead->added_voter && !committed();
+  std::size_t copies = copies_for(state.electorate, unknown ? 1 : 0);
+  if (change) copies = std::max(copies, copies_for(change->next));
+  for (const auto& [node, known] : peers) {
+    const bool counts = state.electorate.has(node) && (!change || change->next.has(node));
+    // Its replica may be attached for a while longer than it is thought to live.
+    const bool attached = known.facts.alive || (lead && now - known.heard < times.attached);
+    if (known.facts.member && attached && !counts) ++copies;
+  }
+  if (lead && !state.electorate.has(settings.node)) ++copies;  // by force
+  // The leader knows better who replicates from it.
+  if (!lead && news.epoch == state.accepted) copies = std::max(copies, news.quorum_copies);
+  return copies;
 }
 
 GroupView Leadership::Machine::present_view(Instant now) const {
@@ -168,14 +180,7 @@ GroupView Leadership::Machine::present_view(Instant now) const {
   }
   if (const Fork* fork = fork_of(state.accepted)) seen.replid = fork->replid;
 
-  seen.quorum_copies = copies_for(state.electorate);
-  if (change) seen.quorum_copies = std::max(seen.quorum_copies, copies_for(change->next));
-  for (const auto& [node, known] : peers) {
-    const bool counts = state.electorate.has(node) && (!change || change->next.has(node));
-    if (known.facts.member && known.facts.alive && !counts) ++seen.quorum_copies;
-  }
-
-  if (lead && !state.electorate.has(settings.node)) ++seen.quorum_copies;  // by force
+  seen.quorum_copies = quorum_copies(now);
   const auto& voters = state.electorate.voters;
   const auto reachable = static_cast<std::size_t>(
       std::count_if(voters.begin(), voters.end(), [&](const auto& node) { return alive(node); }));

@@ -57,7 +57,8 @@ struct GroupView {
   Instant lease_until{};      // while leading: writes may go to Redis before this instant
   // `quorum` writes: copies that must hold one, the primary's own included, before it is
   // acknowledged. Counted are all Redises that replicate from the primary, so each that does not
-  // vote (yet, or for long) adds one.
+  // vote (yet, or for long) adds one. It may grow while a write waits: what counts is the number
+  // when the write's copies are there.
   std::size_t quorum_copies = 1;
   bool isolated = false;  // a voter that hears from no majority
   Electorate electorate;

@@ -45,6 +45,7 @@ struct LeaseTimes {
   Duration fence_wait;   // for a Redis to show where it ended
   Duration rank_step;    // between the coordinators' turns
   Duration readmission;  // before a forgetful voter is admitted: its old promises are void by then
+  Duration attached;     // a replica of who was last heard so long ago may still be attached
 };
 
 struct Leadership::Machine {
@@ -79,7 +80,8 @@ struct Leadership::Machine {
   std::uint64_t highest = 0;  // epoch seen anywhere
   std::map<std::string, Peer, std::less<>> peers;
   LocalRedis redis;
-  Position leader_at;  // the last offset that a leader told of, and its epoch
+  std::string copying_run_id;  // of a Redis that was intact until a copy began
+  Position leader_at;          // the last offset that a leader told of, and its epoch
   std::uint64_t random = 0;
   Instant last_now;
 
@@ -97,6 +99,7 @@ struct Leadership::Machine {
     unsigned since_sync = 0;  // Renews heard since the first sync of this epoch was over
     std::uint64_t whole_at = 0;
     std::uint64_t leader_boot = 0, asked_ms = 0;
+    std::size_t quorum_copies = 0;
     bool told_in_sync = false, told_intact = false;
   } news;  // of the last Renew
 
@@ -130,6 +133,7 @@ struct Leadership::Machine {
     Instant promote_by = kNever;
     Instant round{}, next_round{}, next_again{};
     Instant refused_since = kNever;
+    bool added_voter = false;  // with a Redis, by the last change of the electorate
   };
   std::optional<Lead> lead;
   Instant last_re_election = kLongAgo;
@@ -215,7 +219,8 @@ struct Leadership::Machine {
   Duration jitter(Duration most);
   void see(std::uint64_t epoch) { highest = std::max(highest, epoch); }
   RedisOrder wanted_order(Instant now);
-  std::size_t copies_for(const Electorate& electorate) const;
+  std::size_t copies_for(const Electorate& electorate, std::size_t more = 0) const;
+  std::size_t quorum_copies(Instant now) const;
   GroupView present_view(Instant now) const;
   std::string reason(Instant now) const;
   Instant wakeup() const;

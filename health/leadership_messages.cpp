@@ -74,6 +74,7 @@ void fields(Codec& codec, M& m) {
   if constexpr (kIs<M, Renew>) {
     codec(m.epoch), codec(m.boot), codec(m.asked_ms), codec(m.offset), codec(m.ready);
     codec(m.readmitted), electorate_fields(codec, m.electorate), fork_fields(codec, m.forks);
+    codec(m.quorum_copies);
   } else if constexpr (kIs<M, Grant>) {
     codec(m.epoch), codec(m.leader_boot), codec(m.asked_ms), codec(m.granted), codec(m.forgetful);
     codec(m.boot), codec(m.has_redis), codec(m.in_sync), codec(m.intact), codec(m.offset);

@@ -29,6 +29,7 @@ struct Renew {
   // Only where the receiver is not known to have them: version 0, and empty, otherwise.
   Electorate electorate;
   std::vector<Fork> forks;
+  std::uint64_t quorum_copies = 0;  // as the leader's view says
 
   friend bool operator==(const Renew&, const Renew&) = default;
 };

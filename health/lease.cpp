@@ -147,6 +147,12 @@ void Leadership::Machine::become_ready(Instant now) {
     state.adopted = true;
     dirty = true;
   }
+  // Its own, so that a change which died with an older leader is overruled wherever it is known.
+  if (state.electorate.epoch != lead->epoch) {
+    state.electorate.epoch = lead->epoch;
+    ++state.electorate.version;
+    dirty = true;
+  }
   lead->ready = true;
   lead->next_round = now;
   ballots_failed = 0;
@@ -186,6 +192,7 @@ void Leadership::Machine::send_renew(Instant now, const std::string& node) {
   renew.asked_ms = static_cast<std::uint64_t>(now.ms);
   renew.offset = redis.offset;
   renew.ready = lead->ready;
+  renew.quorum_copies = quorum_copies(now);
   const Peer* known = peer(node);
   const Grant* last = known && known->grant ? &*known->grant : nullptr;
   if (known) renew.readmitted = known->readmitted;
@@ -294,6 +301,7 @@ bool Leadership::Machine::learn(Instant now, std::string_view from, const Renew&
   news.valid_until = now + times.grant;
   news.ready = renew.ready;
   news.offset = renew.offset;
+  news.quorum_copies = renew.quorum_copies;
   if (renew.ready) leader_at = {renew.epoch, renew.offset};
   return true;
 }

@@ -145,6 +145,9 @@ void Leadership::Machine::membership_progress(Instant now) {
   }
   if (!fit || copies < copies_for(change->next)) return;
   event("voters", listed(change->next.voters));
+  const Peer* other = peer(change->node);
+  const bool has_redis = is_self(change->node) ? settings.has_redis : other->facts.member;
+  lead->added_voter = has_redis && change->next.has(change->node);
   state.electorate = change->next;
   dirty = true;
   change.reset();

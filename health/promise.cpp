@@ -19,9 +19,15 @@ bool Leadership::Machine::intact() const {
 
 void Leadership::Machine::watch_intactness() {
   if (!settings.has_redis || lead) return;
-  // A first copy replaces what was there before it is whole itself.
+  // A copy replaces what was there before it is whole itself. A whole one has the leader's data,
+  // and so all that this process ever acknowledged, like one that was too quick to be seen. Only
+  // who watched from its start to its end knows that.
   if (redis.alive && redis.loading && !state.intact_run_id.empty()) {
-    state.intact_run_id.clear();
+    copying_run_id = std::exchange(state.intact_run_id, {});
+    dirty = true;
+  } else if (ready_redis() && !copying_run_id.empty()) {
+    if (redis.run_id == copying_run_id) state.intact_run_id = copying_run_id;
+    copying_run_id.clear();
     dirty = true;
   }
   if (!in_sync()) news.since_sync = 0;
@@ -139,6 +145,11 @@ void Leadership::Machine::promise(Instant now, std::string_view coordinator,
     search = {};
     pending.reset();
     if (!is_self(coordinator)) quiet_until = now + times.ballot;
+  }
+  // Of a group that begins it has acknowledged nothing yet.
+  if (prepare.bootstrap && ready_redis() && state.intact_run_id != redis.run_id) {
+    state.intact_run_id = redis.run_id;
+    dirty = true;
   }
   if (prepare.forced && state.forgetful) {
     state.forgetful = false;

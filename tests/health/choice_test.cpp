@@ -128,7 +128,7 @@ TEST_CASE("without any lineage the one Redis that holds data wins, if all are se
 
 TEST_CASE("an operator's word needs a majority and a Redis that answers, nothing else") {
   const auto forced = [](const Promises& promises) {
-    return choose({kThree, promises, kForks, {}, "b2", {}, false}).winner;
+    return choose({kThree, promises, kForks, {}, "b2", false}).winner;
   };
   CHECK(forced({{"b2", empty_one()}}).empty());
   CHECK(forced({{"a1", whole({5, 310})}, {"b2", empty_one()}}) == "b2");

@@ -88,23 +88,6 @@ TEST_CASE("the same id led on in place: the later epoch's") {
   CHECK(position_of(forks, "r1", 90, "", -1) == Position{2, 90});
 }
 
-TEST_CASE("a history holds what was there before each later epoch began") {
-  const std::vector<Fork> forks{{1, "r1", 0}, {3, "r3", 120}, {5, "r5", 300}};
-  CHECK(holds(forks, 5, {5, 9999}));
-  CHECK(holds(forks, 5, {3, 300}));
-  CHECK_FALSE(holds(forks, 5, {3, 301}));
-  CHECK(holds(forks, 3, {3, 301}));
-  CHECK(holds(forks, 5, {1, 120}));
-  CHECK_FALSE(holds(forks, 5, {1, 121}));
-  CHECK_FALSE(holds(forks, 3, {5, 10}));  // not yet
-  CHECK_FALSE(holds(forks, 5, {2, 10}));  // an epoch that never led, or not in this history
-  std::vector<Fork> full;
-  for (std::uint64_t i = 0; i < kForksMax; ++i)
-    full.push_back({10 + i, "r" + std::to_string(i), 100 * (i + 1)});
-  CHECK(holds(full, 17, {4, 100}));
-  CHECK_FALSE(holds(full, 17, {4, 101}));
-}
-
 TEST_CASE("a history that goes on from an older epoch forgets the newer ones") {
   const std::vector<Fork> forks{{1, "r1", 0}, {3, "r3", 120}, {5, "r5", 300}};
   CHECK(forked(forks, Position{5, 310}, {6, "r6", 310}).size() == 4);

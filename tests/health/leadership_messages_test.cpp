@@ -16,7 +16,7 @@ Electorate largest_electorate() {
 }
 
 std::vector<GroupMessage> one_of_each() {
-  Renew renew{UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, true, UINT64_MAX, {}, {}};
+  Renew renew{UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX, true, UINT64_MAX, {}, {}, UINT64_MAX};
   renew.electorate = largest_electorate();
   for (std::size_t i = 0; i < kForksMax; ++i)
     renew.forks.push_back({UINT64_MAX - i, std::string(kReplidBytesMax, 'f'), UINT64_MAX});

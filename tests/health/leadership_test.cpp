@@ -211,6 +211,51 @@ TEST_CASE("I3: members that lost their memory do not make a majority") {
   CHECK(world.node("b2").redis.words == Words{"a1 and c3 have it"});
 }
 
+TEST_CASE("the first leader may be lost for good as soon as the others are in sync") {
+  World world;
+  for (const char* id : {"a1", "b2", "c3"}) world.add(id);
+  for (const char* id : {"a1", "b2", "c3"}) world.start(id);
+  REQUIRE(world.run_until([&] {
+    return world.leader() == "a1" && world.node("b2").redis.link_up &&
+           world.node("c3").redis.link_up;
+  }));
+  world.kill("a1");
+  CHECK(world.run_until([&] { return !world.leader().empty(); }, 5000));
+}
+
+TEST_CASE("to be ordered to follow, and to take a whole copy, make no Redis forget") {
+  World world;
+  three(world);
+  SECTION("ordered: the new leader is lost before a copy has begun") {
+    world.isolate("a1");
+    REQUIRE(world.write("a1 alone has it"));
+    REQUIRE(world.run_until([&] { return world.leader() == "b2"; }));
+    world.run(200);
+    world.heal();
+    REQUIRE(world.run_until([&] { return world.machine("a1").view().leader == "b2"; }));
+    world.kill("b2");
+    CHECK(world.run_until([&] { return !world.leader().empty(); }, 5000));
+  }
+  SECTION("copied: the leader is lost right afterwards") {
+    const std::string process = world.node("c3").redis.run_id;
+    world.node("c3").redis.loading = true;
+    world.run(20);
+    CHECK(world.machine("c3").state().intact_run_id.empty());
+    world.node("c3").redis.loading = false;
+    world.run(2);
+    CHECK(world.machine("c3").state().intact_run_id == process);
+  }
+  SECTION("copied, and another process is there afterwards") {
+    world.node("c3").redis.loading = true;
+    world.run(20);
+    world.kill_redis("c3");
+    world.node("c3").redis.loading = false;
+    world.start_redis("c3");
+    world.run(2);
+    CHECK(world.machine("c3").state().intact_run_id.empty());
+  }
+}
+
 TEST_CASE("a group that was switched off starts again with the newest of all") {
   World world;
   three(world);
@@ -264,60 +309,6 @@ TEST_CASE("two members and a witness survive the loss of any one") {
     world.kill_redis("a1");
     REQUIRE(world.run_until([&] { return world.leader() == "b2"; }));
   }
-}
-
-TEST_CASE("a voter that has lost its disk votes again only when it has been readmitted") {
-  World world;
-  three(world);
-  world.write("x");
-  world.run(20);
-  world.kill("c3");
-  world.node("c3").disk.reset();
-  world.start("c3");
-  REQUIRE(world.run_until([&] { return world.machine("c3").state().electorate.version > 0; }));
-  CHECK(world.machine("c3").state().forgetful);
-  REQUIRE(world.run_until([&] { return !world.machine("c3").state().forgetful; }));
-  CHECK(world.epoch() == 2);  // in place
-  CHECK(world.leader().empty() == false);
-  REQUIRE(world.run_until_settled());
-  CHECK(world.leader() == "a1");
-  world.kill("b2");
-  world.run(5000);
-  CHECK(world.leader() == "a1");
-}
-
-TEST_CASE("members join one at a time, once they are in sync") {
-  World world;
-  three(world);
-  world.write("x");
-  for (const char* id : {"d4", "e5"}) {
-    world.add(id);
-    world.start(id);
-  }
-  REQUIRE(world.run_until([&] {
-    return world.machine("b2").state().electorate.voters == Words{"a1", "b2", "c3", "d4", "e5"};
-  }));
-  REQUIRE(world.run_until_settled());
-  CHECK(world.epoch() == 1);
-  CHECK(world.machine("a1").view().quorum_copies == 3);
-  world.kill("a1");
-  world.kill("d4");
-  REQUIRE(world.run_until([&] { return world.leader() == "b2"; }));
-}
-
-TEST_CASE("I5: a member with data of its own is not taken in") {
-  World world;
-  three(world);
-  world.write("x");
-  world.add("d4");
-  world.start_redis("d4", {"precious"});
-  world.start("d4");
-  world.run(3000);
-  CHECK(world.node("d4").redis.words == Words{"precious"});
-  CHECK_THAT(world.machine("d4").view().why, Catch::Contains("FLUSHALL"));
-  world.start_redis("d4");
-  REQUIRE(world.run_until_settled());
-  CHECK(world.node("d4").redis.words == Words{"x"});
 }
 
 TEST_CASE("a planned hand-over: nothing is lost, nobody copies anew") {

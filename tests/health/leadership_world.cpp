@@ -230,6 +230,7 @@ void World::report_redis(const std::string& id) {
   LocalRedis facts;
   facts.alive = redis.alive;
   if (redis.alive) {
+    facts.loading = redis.loading;
     facts.master = redis.master;
     facts.link_up = redis.link_up;
     facts.empty = redis.words.empty();

@@ -23,7 +23,7 @@ namespace azimuth::test {
 using Words = std::vector<std::string>;
 
 struct FakeRedis {
-  bool alive = true;
+  bool alive = true, loading = false;
   std::string run_id, replid, replid2;
   std::int64_t second_offset = -1;
   Words words;  // its data; the offset is their number

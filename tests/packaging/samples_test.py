@@ -65,6 +65,63 @@ def check_compose():
             check((context / copied).exists(), f"the Dockerfile copies what exists: {copied}")
 
 
+def check_cluster_compose(azimuth):
+    services = yaml.safe_load((EXAMPLES / "docker/compose-cluster.yaml").read_text())["services"]
+    settings = (EXAMPLES / "docker/cluster.toml").read_text()
+    zones = sorted(name for name in services if name.startswith("zone-"))
+    expected = int(re.search(r"bootstrap_expect = (\d+)", settings)[1])
+    check(len(zones) == expected, "as many zones as bootstrap_expect says")
+    for zone in zones:
+        letter = zone.removeprefix("zone-")
+        redis, node = services[f"redis-{letter}"], services[f"azimuth-{letter}"]
+        check(f'"{zone}:7380"' in settings, f"{zone} is a seed")
+        check(redis["network_mode"] == node["network_mode"] == f"service:{zone}",
+              f"Redis and azimuth of {zone} share its network")
+        check(redis["command"][-4:-2] == ["--min-replicas-to-write", "999999"], f"the Redis of {zone} boots fenced")
+        address = services[zone]["networks"]["nodes"]["ipv4_address"]
+        check(f"peer.advertise={address}:7380" in node["command"], f"{zone} advertises its own address")
+        overrides = [word for word in node["command"] if "=" in word]
+        check_overrides(azimuth, "docker/cluster.toml", overrides)
+
+
+def check_overrides(azimuth, file, overrides):
+    words = [word for each in overrides for word in ("--set", each)]
+    result = subprocess.run([azimuth, "check", "--config", str(EXAMPLES / file), *words], capture_output=True,
+                            text=True, timeout=60)
+    check(result.returncode == 0, f"azimuth check accepts {file} with {' '.join(overrides)}",
+          result.stdout + result.stderr)
+
+
+def check_statefulset(azimuth):
+    documents = list(yaml.safe_load_all((EXAMPLES / "kubernetes/statefulset.yaml").read_text()))
+    settings = next(d for d in documents if d["kind"] == "ConfigMap")["data"]["azimuth.toml"]
+    check_settings(azimuth, settings, "the settings in kubernetes/statefulset.yaml")
+    spec = next(d for d in documents if d["kind"] == "StatefulSet")["spec"]
+    pod = spec["template"]["spec"]
+    services = {d["metadata"]["name"]: d["spec"] for d in documents if d["kind"] == "Service"}
+    nodes = services[spec["serviceName"]]
+    check(spec["podManagementPolicy"] == "Parallel", "no pod waits for another to be ready: none is before all are")
+    check(nodes["publishNotReadyAddresses"], "nodes find each other before they are ready")
+    check({p["protocol"] for p in nodes["ports"]} == {"TCP", "UDP"}, "nodes speak TCP and UDP")
+    seeds = re.findall(r'"([\w-]+)\.([\w-]+):7380"', settings)
+    check(seeds == [(f"orders-{i}", spec["serviceName"]) for i in range(spec["replicas"])], "each pod is a seed")
+    check(int(re.search(r"bootstrap_expect = (\d+)", settings)[1]) == spec["replicas"], "bootstrap_expect is replicas")
+    node = pod["containers"][0]
+    redis = next(c for c in pod["initContainers"] if c["name"] == "redis")
+    check(redis.get("restartPolicy") == "Always", "Redis is a native sidecar, so it stops after azimuth")
+    check("--min-replicas-to-write" in redis["command"], "Redis boots fenced")
+    for probe in ("readinessProbe", "livenessProbe"):
+        port = node[probe]["httpGet"]["port"]
+        check(any(p["name"] == port for p in node["ports"]), f"the {probe} asks a port that is there")
+    drain_s = int(re.search(r"drain_timeout_ms = (\d+)", settings)[1]) / 1000
+    hook_s = int(node["lifecycle"]["preStop"]["exec"]["command"][1])
+    check(hook_s + 5 + drain_s < pod["terminationGracePeriodSeconds"],
+          "hook, hand-over and drain fit in the grace period")
+    mounted = {m["name"] for c in pod["initContainers"] + pod["containers"] for m in c["volumeMounts"]}
+    volumes = {v["name"] for v in pod["volumes"]} | {v["metadata"]["name"] for v in spec["volumeClaimTemplates"]}
+    check(mounted == volumes, "every volume is there and mounted", str(mounted ^ volumes))
+
+
 def check_unit():
     unit = EXAMPLES / "systemd/azimuth.service"
     if not shutil.which("systemd-analyze"):
@@ -91,6 +148,8 @@ def main():
         check_settings(azimuth, path.read_text(), str(path.relative_to(EXAMPLES)))
     check_pod(azimuth)
     check_compose()
+    check_cluster_compose(azimuth)
+    check_statefulset(azimuth)
     check_unit()
     print(f"{passed} passed, {failed} failed")
     sys.exit(1 if failed else 0)

@@ -18,6 +18,7 @@ void Checker::on_save(std::size_t node, const GroupState* before, const GroupSta
     world_.fail(node, "I1", "goes back to an older electorate");
   }
   const bool changed = before->electorate.version > 0 &&
+                       after.electorate.voters != before->electorate.voters &&
                        after.electorate.version == before->electorate.version + 1 &&
                        after.leader == after.node && after.accepted == after.electorate.epoch;
   if (changed) check_electorate(node, before->electorate);
@@ -35,10 +36,18 @@ void Checker::check_electorate(std::size_t node, const Electorate& before) {
   }
 }
 
-void Checker::on_message(std::size_t node, const GroupMessage& message) {
+void Checker::on_message(std::size_t node, std::string_view to, const GroupMessage& message) {
   const GroupState* disk = world_.node(node).on_disk();
   std::uint64_t said = 0;
-  if (const auto* promise = std::get_if<Promise>(&message)) said = promise->epoch;
+  if (const auto* promise = std::get_if<Promise>(&message)) {
+    said = promise->epoch;
+    const auto [found, fresh] = promised_.try_emplace({node, said}, to);
+    if (!fresh && found->second != to) {
+      world_.fail(node, "I1",
+                  "promises epoch " + std::to_string(said) + " to " + std::string(to) +
+                      ", and has promised it to " + found->second);
+    }
+  }
   if (const auto* grant = std::get_if<Grant>(&message); grant != nullptr && grant->granted) {
     said = grant->epoch;
   }
@@ -48,6 +57,29 @@ void Checker::on_message(std::size_t node, const GroupMessage& message) {
 }
 
 void Checker::on_start(std::size_t node) { last_epoch_.erase(node); }
+
+void Checker::on_disk_lost(std::size_t loser) {
+  std::erase_if(promised_, [&](const auto& entry) { return entry.first.first == loser; });
+  Electorate newest;
+  for (std::size_t node = 0; node < world_.size(); ++node) {
+    const GroupState* disk = world_.node(node).on_disk();
+    if (disk != nullptr && disk->electorate.newer_than(newest)) newest = disk->electorate;
+  }
+  std::size_t remember = 0;
+  for (const std::string& voter : newest.voters) {
+    const GroupState* disk = world_.node(world_.index_of(voter)).on_disk();
+    if (disk != nullptr && disk->electorate.version > 0 && !disk->forgetful) ++remember;
+  }
+  if (remember >= newest.majority()) return;
+  majority_forgot_ = true;
+  for (Write& write : writes_) {
+    if (write.quorum_acked && !write.forgiven) ++quorum_forgiven_;
+    write.forgiven = true;
+  }
+  leader_of_.clear();
+  ready_.clear();
+  newest_ = {};
+}
 
 void Checker::on_turn(std::size_t index) {
   const Node& node = world_.node(index);
@@ -104,6 +136,7 @@ void Checker::on_ready(std::size_t index, std::uint64_t epoch) {
   const FakeRedis* redis = world_.server(index).redis();
   if (redis == nullptr) return;  // it has died a moment ago
   ready_.insert(epoch);
+  ++elections_;
   // All that older epochs ever acknowledge must be in here.
   if (epoch == *ready_.rbegin()) newest_ = redis->data();
   world_.trace(index, "leads epoch " + std::to_string(epoch) + " with " +

@@ -34,9 +34,13 @@ class Checker {
 
   WriteId new_write(bool quorum);
   void on_save(std::size_t node, const GroupState* before, const GroupState& after);
-  void on_message(std::size_t node, const GroupMessage& message);
+  void on_message(std::size_t node, std::string_view to, const GroupMessage& message);
   void on_turn(std::size_t node);
   void on_start(std::size_t node);
+  // A disk is lost. Where no majority of the voters remembers the group any more nothing is
+  // promised: another one may be founded, and an operator decides what becomes of the rest.
+  void on_disk_lost(std::size_t node);
+  bool majority_forgot() const { return majority_forgot_; }
   void on_fence_lifted(std::size_t machine);
   void on_flush(std::size_t node, std::uint64_t epoch);
   void on_executed(std::size_t node, WriteId id, std::uint64_t epoch);
@@ -49,7 +53,7 @@ class Checker {
   void expect_no_loss(std::optional<std::size_t> failed);
   void stop_expecting() { expecting_ = false; }
 
-  std::uint64_t elections() const { return ready_.size(); }
+  std::uint64_t elections() const { return elections_; }
   std::uint64_t acked() const { return acked_; }
   std::uint64_t quorum_acked() const { return quorum_acked_; }
   Time last_ack() const { return last_ack_; }
@@ -74,14 +78,15 @@ class Checker {
   World& world_;
   std::vector<Write> writes_{1};
   std::map<std::uint64_t, std::string> leader_of_;
+  std::map<std::pair<std::size_t, std::uint64_t>, std::string> promised_;  // by node and epoch
   std::map<std::size_t, std::uint64_t> last_epoch_;
   std::map<std::size_t, Time> last_lease_;  // when it was last seen to live
   std::set<std::uint64_t> ready_;
   DataSet newest_;  // what the newest epoch began with
   std::set<std::string> lineages_;
-  bool expecting_ = false;
+  bool expecting_ = false, majority_forgot_ = false;
   std::optional<std::size_t> failed_;
-  std::uint64_t acked_ = 0, quorum_acked_ = 0, quorum_forgiven_ = 0;
+  std::uint64_t elections_ = 0, acked_ = 0, quorum_acked_ = 0, quorum_forgiven_ = 0;
   Time last_ack_ = 0;
 };
 

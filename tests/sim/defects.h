@@ -1,11 +1,11 @@
-// The deliberate defects and how many seeds each may take until it is caught. Owned by whoever
+// The deliberate defects and the scenario that shows each. Owned by whoever
 // calls.
 #pragma once
 
 namespace azimuth::sim {
 
-// Runs the list; true: each one was caught. Prints a line a defect.
-bool catch_all_defects(bool verbose);
+// Runs the list; true: each one was caught within a hundred runs. Prints a line a defect.
+bool catch_all_defects();
 // "promise_not_saved" ...: switches it on. False: there is no such defect.
 bool switch_on_by_name(const char* name);
 

@@ -39,6 +39,7 @@ void Faults::crash_machine(std::size_t machine, Time down, bool lose_disk) {
     world_.trace(machine, "loses its disk");
     world_.node(machine).lose_disk();
     world_.server(machine).lose_disk();
+    world_.checker.on_disk_lost(machine);
   }
   mend_after(down, [this, machine] { restart(machine); });
 }

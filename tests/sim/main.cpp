@@ -3,8 +3,9 @@
 //   sim --seed S [--nodes N] [--verbose]   one run, told in full
 //   sim --seeds FROM COUNT [--nodes N]     many; the line that replays a failure is printed
 //   sim --list FILE                        the seeds of a file, one a line
-//   sim --defects [--verbose]              each deliberate defect must be caught
-//   sim --defect NAME --seeds ...          runs with that defect switched on
+//   sim --scenario NAME FROM COUNT         of the troubles made for a purpose; NAME may be "all"
+//   sim --defects                          each deliberate defect must be caught
+//   sim --defect NAME --scenario ...       runs with that defect switched on
 //   sim --scale N                          gossip alone, with N nodes: rows of a table
 #include <charconv>
 #include <cstdio>
@@ -16,6 +17,7 @@
 #include "tests/sim/defects.h"
 #include "tests/sim/run.h"
 #include "tests/sim/scale.h"
+#include "tests/sim/scenarios.h"
 
 namespace azimuth::sim {
 namespace {
@@ -36,10 +38,12 @@ void print_failure(const RunOptions& options, const RunResult& result) {
   std::printf("FAILED at %.3f s, %s, %s: %s\n  (%s)\n", static_cast<double>(failure.at) / 1e6,
               failure.machine.c_str(), failure.kind.c_str(), failure.what.c_str(),
               result.plan.c_str());
-  std::string nodes;
-  if (options.nodes > 0) nodes = " --nodes " + std::to_string(options.nodes);
-  std::printf("again: sim --seed %llu%s --verbose\n", static_cast<unsigned long long>(options.seed),
-              nodes.c_str());
+  const std::string seed = std::to_string(options.seed);
+  std::string again = "--seed " + seed;
+  if (options.nodes > 0) again += " --nodes " + std::to_string(options.nodes);
+  if (options.scenario != nullptr)
+    again = "--scenario " + std::string(options.scenario->name) + " " + seed + " 1";
+  std::printf("again: sim %s --verbose\n", again.c_str());
   std::fflush(stdout);
 }
 
@@ -65,26 +69,20 @@ void run_one(const RunOptions& options, Totals& totals) {
   }
 }
 
-int run_all(RunOptions options, const std::vector<std::uint64_t>& seeds) {
+int run_all(const std::vector<RunOptions>& runs) {
   Totals totals;
-  for (const std::uint64_t seed : seeds) {
-    options.seed = seed;
-    run_one(options, totals);
-  }
+  for (const RunOptions& options : runs) run_one(options, totals);
   // The first seed once more: what differs is drawn from outside of the seed.
-  if (!seeds.empty()) {
-    RunOptions again = options;
-    again.seed = seeds[0];
-    again.verbose = false;
-    if (run(again).fingerprint != run(again).fingerprint) {
-      std::printf("FAILED: two runs of seed %llu differ\n",
-                  static_cast<unsigned long long>(again.seed));
-      ++totals.failures;
-    }
+  RunOptions again = runs[0];
+  again.verbose = false;
+  if (run(again).fingerprint != run(again).fingerprint) {
+    std::printf("FAILED: two runs of seed %llu differ\n",
+                static_cast<unsigned long long>(again.seed));
+    ++totals.failures;
   }
   const auto count = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
-      "%llu seeds, %llu failed; %llu events, %llu elections, %llu writes acknowledged "
+      "%llu runs, %llu failed; %llu events, %llu elections, %llu writes acknowledged "
       "(%llu by quorum), %llu full syncs over data, %llu runs needed an operator, %llu "
       "runs lost all holders of a write\n",
       count(totals.runs), count(totals.failures), count(totals.events), count(totals.elections),
@@ -94,35 +92,51 @@ int run_all(RunOptions options, const std::vector<std::uint64_t>& seeds) {
 }
 
 int usage() {
-  std::fprintf(
-      stderr,
-      "usage: sim --seed S [--nodes N] [--verbose] | --seeds FROM COUNT [--nodes N] | "
-      "--list FILE | [--verbose] --defects | --defect NAME --seeds FROM COUNT | --scale N\n");
+  std::fprintf(stderr,
+               "usage: sim --seed S [--nodes N] [--verbose] | --seeds FROM COUNT [--nodes N] | "
+               "--list FILE | --scenario NAME|all FROM COUNT | --defects | --defect NAME ... | "
+               "--scale N\n");
   return 2;
 }
 
+// False: there is no such scenario.
+bool add_scenarios(const std::string& name, std::uint64_t from, std::uint64_t count,
+                   std::vector<RunOptions>& runs) {
+  for (const Scenario& scenario : scenarios()) {
+    if (name != "all" && name != scenario.name) continue;
+    for (std::uint64_t seed = from; seed < from + count; ++seed)
+      runs.push_back({.seed = seed, .scenario = &scenario});
+  }
+  return name == "all" || scenario_named(name) != nullptr;
+}
+
 int main_of(int argc, char** argv) {
-  RunOptions options;
-  std::vector<std::uint64_t> seeds;
+  RunOptions common;
+  std::vector<RunOptions> runs;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     if (argument == "--seed" && i + 1 < argc) {
-      seeds.push_back(number(argv[++i]));
+      runs.push_back({.seed = number(argv[++i])});
     } else if (argument == "--seeds" && i + 2 < argc) {
       const std::uint64_t from = number(argv[i + 1]);
-      for (std::uint64_t seed = 0; seed < number(argv[i + 2]); ++seed) seeds.push_back(from + seed);
+      for (std::uint64_t seed = 0; seed < number(argv[i + 2]); ++seed)
+        runs.push_back({.seed = from + seed});
       i += 2;
     } else if (argument == "--nodes" && i + 1 < argc) {
-      options.nodes = static_cast<unsigned>(number(argv[++i]));
+      common.nodes = static_cast<unsigned>(number(argv[++i]));
     } else if (argument == "--verbose") {
-      options.verbose = true;
+      common.verbose = true;
     } else if (argument == "--list" && i + 1 < argc) {
       std::ifstream file(argv[++i]);
       for (std::string line; std::getline(file, line);) {
-        if (!line.empty() && line[0] != '#') seeds.push_back(number(line.c_str()));
+        if (!line.empty() && line[0] != '#') runs.push_back({.seed = number(line.c_str())});
       }
+    } else if (argument == "--scenario" && i + 3 < argc) {
+      if (!add_scenarios(argv[i + 1], number(argv[i + 2]), number(argv[i + 3]), runs))
+        return usage();
+      i += 3;
     } else if (argument == "--defects") {
-      return catch_all_defects(options.verbose) ? 0 : 1;
+      return catch_all_defects() ? 0 : 1;
     } else if (argument == "--defect" && i + 1 < argc) {
       if (!switch_on_by_name(argv[++i])) return usage();
     } else if (argument == "--scale" && i + 1 < argc) {
@@ -132,8 +146,12 @@ int main_of(int argc, char** argv) {
       return usage();
     }
   }
-  if (seeds.empty()) return usage();
-  return run_all(options, seeds);
+  if (runs.empty()) return usage();
+  for (RunOptions& options : runs) {
+    options.nodes = common.nodes;
+    options.verbose = common.verbose;
+  }
+  return run_all(runs);
 }
 
 }  // namespace

@@ -214,7 +214,7 @@ bool Node::carry_out_leadership() {
       const std::size_t to = world_.index_of(send.to);
       // Only who gossip knows has an address.
       if (to == index_ || process_->gossip.find(send.to) == nullptr) continue;
-      world_.on_group_message(index_, send.message);
+      world_.on_group_message(index_, send.to, send.message);
       world_.network.send(index_, to, encode(send.message), [this, to](const std::string& bytes) {
         world_.node(to).on_group_message(setup_.id, bytes);
       });

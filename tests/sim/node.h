@@ -54,7 +54,10 @@ class Node {
   enum class CrashAtSave : std::uint8_t { kNo, kBefore, kAfter };
   void crash_at_save(CrashAtSave when) { crash_at_save_ = when; }
   void fill_disk(bool full) { disk_full_ = full; }
-  void lose_disk() { disk_.clear(); }
+  void lose_disk() {
+    disk_.clear();
+    saved_.reset();
+  }
   void restart_clock(NodeClock clock) { clock_ = clock; }
 
   bool running() const { return process_ != nullptr; }
@@ -108,6 +111,7 @@ class Node {
 
   void execute(const WriteRequest& request, std::uint64_t epoch);
   void on_executed(const WriteRequest& request, std::uint64_t epoch, WriteResult result);
+  void await_copies(const WriteRequest& request, std::uint64_t offset, std::size_t replicas);
   void retry(const WriteRequest& request);
   void mind_drain();
 

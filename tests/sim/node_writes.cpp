@@ -53,11 +53,20 @@ void Node::execute(const WriteRequest& request, std::uint64_t epoch) {
                 later(world_.random.between(us(10), us(80)),
                       [this, request, epoch, result] { on_executed(request, epoch, result); });
                 if (result != WriteResult::kDone || !request.quorum) return;
-                const std::size_t replicas = world_.replicas_for_quorum(index_);
-                redis.wait(offset, replicas, [this, request, generation] {
-                  if (generation == generation_) world_.on_acked(index_, request.id, true);
-                });
+                await_copies(request, offset, world_.replicas_for_quorum(index_));
               });
+}
+
+// WAIT. Whoever attaches while it blocks counts too: so what is needed is looked up again when it
+// is over.
+void Node::await_copies(const WriteRequest& request, std::uint64_t offset, std::size_t replicas) {
+  const auto held = [this, request, offset, replicas, generation = generation_] {
+    if (generation != generation_) return;
+    const std::size_t needed = world_.replicas_for_quorum(index_);
+    if (needed > replicas) return await_copies(request, offset, needed);
+    world_.on_acked(index_, request.id, true);
+  };
+  world_.server(index_).redis()->wait(offset, replicas, held);
 }
 
 void Node::on_executed(const WriteRequest& request, std::uint64_t epoch, WriteResult result) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "tests/sim/scenarios.h"
+
 namespace azimuth::sim {
 
 namespace {
@@ -49,6 +51,8 @@ std::string_view to_string(Trouble trouble) {
       return "single";
     case Trouble::kChaos:
       return "chaos";
+    case Trouble::kStaged:
+      return "staged";
   }
   return "?";
 }
@@ -92,8 +96,24 @@ Plan draw_plan(std::uint64_t seed, unsigned nodes) {
   return plan;
 }
 
+// A bare stage: nothing goes wrong but what the scenario does.
+Plan draw_plan(std::uint64_t seed, const Scenario& scenario) {
+  Plan plan = draw_plan(seed, scenario.members);
+  Random random(seed * 2 + 1);
+  plan.trouble = Trouble::kStaged;
+  plan.scenario = &scenario;
+  plan.weather = {};
+  plan.disk_loss = 0;
+  plan.write_bytes_most = 200;
+  plan.write_every = random.between(ms(5), ms(20));
+  scenario.prepare(plan, random);
+  return plan;
+}
+
 std::string describe(const Plan& plan) {
-  std::string text = std::string(to_string(plan.trouble)) + ",";
+  std::string text =
+      plan.scenario != nullptr ? plan.scenario->name : to_string(plan.trouble).data();
+  text += ",";
   for (const MachinePlan& machine : plan.machines) {
     text += " " + machine.node.id;
     if (!machine.node.member) text += "(witness)";

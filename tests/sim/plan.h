@@ -13,11 +13,14 @@
 
 namespace azimuth::sim {
 
+struct Scenario;
+
 enum class Trouble : std::uint8_t {
   kCalm,    // nothing happens: no election may happen either
   kMild,    // packet loss, jitter and short pauses: the same
   kSingle,  // one fault at a time, each mended before the next
   kChaos,   // everything, at once
+  kStaged,  // a scenario
 };
 std::string_view to_string(Trouble trouble);
 
@@ -37,10 +40,12 @@ struct Plan {
   Time write_every = ms(25);
   Time trouble_for = seconds_of(30);
   double disk_loss = 0;  // of the crashes of a machine
+  const Scenario* scenario = nullptr;
 };
 
 // `nodes`: how many machines; 0: as the seed will have it.
 Plan draw_plan(std::uint64_t seed, unsigned nodes);
+Plan draw_plan(std::uint64_t seed, const Scenario& scenario);
 std::string describe(const Plan& plan);
 
 }  // namespace azimuth::sim

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "tests/sim/faults.h"
+#include "tests/sim/scenarios.h"
 
 namespace azimuth::sim {
 
@@ -15,7 +15,7 @@ constexpr Time kSameDataWithin = seconds_of(10);
 class Run {
  public:
   Run(const Plan& plan, const RunOptions& options)
-      : plan_(plan), world_(plan, options.verbose), faults_(world_) {}
+      : plan_(plan), world_(plan, options.verbose), stage_(world_), faults_(stage_.faults) {}
 
   RunResult go() {
     begin();
@@ -54,9 +54,11 @@ class Run {
         WriteRequest request;
         request.quorum = world_.random.chance(0.5);
         request.id = world_.checker.new_write(request.quorum);
-        request.bytes = static_cast<std::uint64_t>(
-            world_.random.between(30, static_cast<Time>(plan_.write_bytes_most)));
-        request.origin = world_.random.below(world_.size());
+        const std::uint64_t most =
+            stage_.write_bytes_most > 0 ? stage_.write_bytes_most : plan_.write_bytes_most;
+        request.bytes =
+            static_cast<std::uint64_t>(world_.random.between(30, static_cast<Time>(most)));
+        request.origin = stage_.origin ? *stage_.origin : world_.random.below(world_.size());
         request.give_up = now() + seconds_of(5);
         world_.node(request.origin).write(request);
       }
@@ -64,18 +66,10 @@ class Run {
     });
   }
 
-  void pass(Time how_long) {
-    world_.scheduler.run_until(now() + how_long, [this] { return !going(); });
-  }
-
+  void pass(Time how_long) { stage_.pass(how_long); }
   template <class Condition>
   bool wait_for(Time how_long, Condition condition) {
-    const Time end = now() + how_long;
-    while (going() && now() < end) {
-      if (condition()) return true;
-      pass(ms(20));
-    }
-    return going() && condition();
+    return stage_.wait_for(how_long, condition);
   }
 
   bool all_started() const {
@@ -89,6 +83,8 @@ class Run {
   bool expect_whole(const std::string& when) {
     const auto whole = [this] { return all_started() && why_not().empty(); };
     if (wait_for(kWholeWithin, whole)) return true;
+    // Of two voters one is half: what a single disk takes may be for an operator to mend.
+    if (going() && world_.checker.majority_forgot()) return force();
     if (going()) world_.fail(0, "liveness", "not whole " + when + ": " + why_not());
     return false;
   }
@@ -123,6 +119,11 @@ class Run {
         return single();
       case Trouble::kChaos:
         return chaos();
+      case Trouble::kStaged:
+        faults_.set_end(now() + seconds_of(300));
+        plan_.scenario->play(stage_);
+        stage_.origin.reset();
+        return;
     }
     if (going() && world_.checker.elections() != elections) {
       world_.fail(0, "calm", "an election, and nothing had happened");
@@ -197,7 +198,7 @@ class Run {
     faults_.heal();
     if (!wait_for(kWholeWithin, [this] { return world_.whole(); })) {
       if (!going()) return;
-      if (!excusable()) {
+      if (!excusable() && !world_.checker.majority_forgot()) {
         return world_.fail(0, "liveness", "not whole after healing: " + world_.why_not_whole());
       }
       if (!force()) return;
@@ -253,17 +254,35 @@ class Run {
     forced_ = true;
     world_.checker.on_forced();
     for (const auto& [count, best] : candidates) {
-      const std::string why = world_.node(best).force(world_.node(best).setup().id);
-      world_.trace(best, "is forced to lead: " + why);
-      if (why.empty() && wait_for(kWholeWithin, [this] { return world_.whole(); })) return true;
+      const std::string& id = world_.node(best).setup().id;
+      for (std::size_t asked = 0; asked < world_.size() && going(); ++asked) {
+        const std::string why = world_.node(asked).force(id);
+        world_.trace(asked, "is told to make " + id + " lead: " + why);
+        if (why.empty() && wait_for(kWholeWithin, [this] { return world_.whole(); })) return true;
+      }
     }
+    if (empty_the_others()) return true;
     if (going()) world_.fail(0, "liveness", "forced, and not whole: " + world_.why_not_whole());
     return false;
   }
 
+  // Who remembers a group that most of its voters have forgotten, and have founded anew, is no part
+  // of this one until its state is taken from it.
+  bool empty_the_others() {
+    const auto leader = world_.leader();
+    if (!leader || !world_.checker.majority_forgot()) return false;
+    const std::uint64_t epoch = world_.node(*leader).view().epoch;
+    for (std::size_t i = 0; i < world_.size(); ++i) {
+      if (world_.node(i).view().epoch == epoch && !world_.node(i).view().leader.empty()) continue;
+      faults_.crash_machine(i, 0, true);
+    }
+    return wait_for(kWholeWithin, [this] { return world_.whole(); });
+  }
+
   const Plan& plan_;
   World world_;
-  Faults faults_;
+  Stage stage_;
+  Faults& faults_;
   bool writing_ = true;
   bool joined_ = false;
   bool forced_ = false;
@@ -272,7 +291,8 @@ class Run {
 }  // namespace
 
 RunResult run(const RunOptions& options) {
-  const Plan plan = draw_plan(options.seed, options.nodes);
+  const Plan plan = options.scenario != nullptr ? draw_plan(options.seed, *options.scenario)
+                                                : draw_plan(options.seed, options.nodes);
   return Run(plan, options).go();
 }
 

@@ -12,6 +12,7 @@ namespace azimuth::sim {
 struct RunOptions {
   std::uint64_t seed = 1;
   unsigned nodes = 0;  // 0: as the seed will have it
+  const Scenario* scenario = nullptr;
   bool verbose = false;
 };
 

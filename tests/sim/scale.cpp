@@ -1,5 +1,6 @@
 #include "tests/sim/scale.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -18,7 +19,6 @@ namespace {
 constexpr Time kMeetWithin = seconds_of(120);
 constexpr Time kSteadyFor = seconds_of(20);
 constexpr Time kFoundWithin = seconds_of(60);
-constexpr int kDeaths = 3;
 // IPv4 and UDP headers, and what sealing adds to a datagram.
 constexpr std::size_t kOverheadBytes = 28 + 41;
 
@@ -72,30 +72,24 @@ class Crowd {
            (static_cast<double>(kSteadyFor) / 1e6);
   }
 
-  struct Found {
-    double first_ms = -1, half_ms = -1, all_ms = -1;
-  };
-  Found kill_one() {
-    const auto victim = static_cast<unsigned>(random_.below(nodes_.size()));
-    if (dead_[victim]) return kill_one();
+  // False: some never learnt of it.
+  bool kill_one() {
+    auto victim = random_.below(nodes_.size());
+    while (dead_[victim]) victim = random_.below(nodes_.size());
     dead_[victim] = true;
     victim_ = "n" + std::to_string(victim);
-    found_ = 0;
-    std::size_t alive = 0;
-    for (const bool is_dead : dead_) alive += is_dead ? 0 : 1;
-    const Time began = scheduler_.now();
-    Found found;
-    while (scheduler_.now() < began + kFoundWithin && found.all_ms < 0) {
+    killed_at_ = scheduler_.now();
+    const auto alive = static_cast<std::size_t>(std::count(dead_.begin(), dead_.end(), false));
+    const std::size_t wanted = found_after_ms_.size() + alive;
+    while (scheduler_.now() < killed_at_ + kFoundWithin && found_after_ms_.size() < wanted) {
       pass(ms(5));
-      const double after = static_cast<double>(scheduler_.now() - began) / 1000;
-      if (found.first_ms < 0 && found_ > 0) found.first_ms = after;
-      if (found.half_ms < 0 && found_ * 2 >= alive) found.half_ms = after;
-      if (found.all_ms < 0 && found_ >= alive) found.all_ms = after;
     }
     victim_.clear();
-    return found;
+    return found_after_ms_.size() == wanted;
   }
 
+  // Of each death and each survivor.
+  const std::vector<double>& found_after_ms() const { return found_after_ms_; }
   std::uint64_t falsely_dead() const { return falsely_dead_; }
   std::uint64_t falsely_suspected() const { return falsely_suspected_; }
 
@@ -141,7 +135,8 @@ class Crowd {
   void note(const GossipOutbox::Event& event) {
     const bool is_dead = dead_[std::stoul(event.id.substr(1))];
     if (event.news == GossipOutbox::News::kDead) {
-      if (event.id == victim_) ++found_;
+      if (event.id == victim_)
+        found_after_ms_.push_back(static_cast<double>(scheduler_.now() - killed_at_) / 1000);
       if (!is_dead) ++falsely_dead_;
     }
     if (event.news == GossipOutbox::News::kSuspect && !is_dead) ++falsely_suspected_;
@@ -154,36 +149,55 @@ class Crowd {
   std::vector<bool> dead_;
   std::vector<Time> armed_;
   std::string victim_;
-  std::size_t found_ = 0;
+  Time killed_at_ = 0;
+  std::vector<double> found_after_ms_;
   std::uint64_t bytes_ = 0, packets_ = 0, falsely_dead_ = 0, falsely_suspected_ = 0;
 };
 
+// Small groups are measured more often, so that a percentile says something.
+struct Effort {
+  unsigned crowds, deaths;
+};
+Effort effort_for(unsigned nodes) {
+  if (nodes <= 10) return {200, 1};
+  if (nodes <= 100) return {20, 5};
+  return nodes <= 1000 ? Effort{2, 5} : Effort{1, 3};
+}
+
+double percentile(std::vector<double>& values, double share) {
+  if (values.empty()) return -1;
+  std::sort(values.begin(), values.end());
+  return values[static_cast<std::size_t>(share * static_cast<double>(values.size() - 1))];
+}
+
 bool measure(unsigned nodes, double loss, std::uint64_t seed) {
-  Crowd crowd(nodes, loss, seed);
-  const double met = crowd.meet();
-  if (met < 0) {
-    std::printf("| %u | the nodes did not all find each other within %lld s |\n", nodes,
-                static_cast<long long>(kMeetWithin / seconds_of(1)));
-    return false;
-  }
-  const double bytes = crowd.steady();
-  const double packets = crowd.packets_per_second();
-  const std::uint64_t suspected = crowd.falsely_suspected();
-  const std::uint64_t declared = crowd.falsely_dead();
-  Crowd::Found mean{0, 0, 0};
-  const int deaths = nodes > 3 ? kDeaths : 1;
+  const Effort effort = effort_for(nodes);
+  std::vector<double> met, found;
+  double bytes = 0, packets = 0;
+  std::uint64_t suspected = 0, declared = 0;
   bool all_found = true;
-  for (int i = 0; i < deaths; ++i) {
-    const Crowd::Found found = crowd.kill_one();
-    all_found = all_found && found.all_ms >= 0;
-    mean.first_ms += found.first_ms / deaths;
-    mean.half_ms += found.half_ms / deaths;
-    mean.all_ms += found.all_ms / deaths;
+  for (unsigned i = 0; i < effort.crowds; ++i) {
+    Crowd crowd(nodes, loss, seed + i);
+    met.push_back(crowd.meet());
+    if (met.back() < 0) {
+      std::printf("| %u | the nodes did not all find each other within %lld s |\n", nodes,
+                  static_cast<long long>(kMeetWithin / seconds_of(1)));
+      return false;
+    }
+    bytes += crowd.steady() / effort.crowds;
+    packets += crowd.packets_per_second() / effort.crowds;
+    suspected += crowd.falsely_suspected();
+    declared += crowd.falsely_dead();
+    for (unsigned death = 0; death < effort.deaths; ++death)
+      all_found = crowd.kill_one() && all_found;
+    found.insert(found.end(), crowd.found_after_ms().begin(), crowd.found_after_ms().end());
   }
-  std::printf("| %u | %.0f %% | %.1f s | %.0f | %.0f | %.0f | %.0f | %.1f | %llu | %llu |\n", nodes,
-              loss * 100, met, mean.first_ms, mean.half_ms, mean.all_ms, bytes, packets,
-              static_cast<unsigned long long>(suspected),
-              static_cast<unsigned long long>(declared));
+  const double node_hours =
+      static_cast<double>(nodes) * effort.crowds * static_cast<double>(kSteadyFor) / 3.6e9;
+  std::printf("| %u | %.0f %% | %.1f s | %.0f ms | %.0f ms | %.0f | %.1f | %llu | %llu in %.1f |\n",
+              nodes, loss * 100, percentile(met, 0.5), percentile(found, 0.5),
+              percentile(found, 0.99), bytes, packets, static_cast<unsigned long long>(suspected),
+              static_cast<unsigned long long>(declared), node_hours);
   std::fflush(stdout);
   return all_found && (loss > 0 || declared == 0);
 }
@@ -192,10 +206,10 @@ bool measure(unsigned nodes, double loss, std::uint64_t seed) {
 
 void print_scale_head() {
   std::printf(
-      "| nodes | loss | all know all after | dead known to the first (ms) | to half (ms) | to all "
-      "(ms) | bytes per node and second | packets | suspected in vain (20 s) | declared dead in "
-      "vain "
-      "|\n| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+      "| nodes | loss | all know all (p50) | a death is known, p50 | p99 | bytes per node and "
+      "second "
+      "| packets | suspected in vain | declared dead in vain, in node hours |\n"
+      "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n");
 }
 
 bool measure_scale(unsigned nodes, std::uint64_t seed) {

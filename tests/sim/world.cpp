@@ -36,7 +36,7 @@ std::optional<std::size_t> World::leader() const {
 
 bool World::whole() const { return why_not_whole().empty(); }
 
-std::string World::why_not_whole() const {
+std::string World::why_not_whole(bool all_run) const {
   const std::optional<std::size_t> primary = leader();
   if (!primary) {
     std::string text = "no leader:";
@@ -51,7 +51,8 @@ std::string World::why_not_whole() const {
   for (std::size_t i = 0; i < size(); ++i) {
     const Node& node = *nodes_[i];
     const std::string& id = node.setup().id;
-    if (!node.running()) return id + " is down";
+    if (!node.running() && all_run) return id + " is down";
+    if (!node.running()) continue;
     if (node.view().epoch != view.epoch || node.view().leader != view.leader) {
       return id + " is in epoch " + std::to_string(node.view().epoch) + " of " +
              node.view().leader + " and not in " + std::to_string(view.epoch) + " of " +
@@ -150,8 +151,9 @@ void World::on_save(std::size_t machine, const GroupState* before, const GroupSt
   checker.on_save(machine, before, after);
 }
 
-void World::on_group_message(std::size_t machine, const GroupMessage& message) {
-  checker.on_message(machine, message);
+void World::on_group_message(std::size_t machine, std::string_view to,
+                             const GroupMessage& message) {
+  checker.on_message(machine, to, message);
 }
 
 void World::on_flush(std::size_t machine, std::uint64_t epoch) { checker.on_flush(machine, epoch); }

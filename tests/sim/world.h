@@ -49,8 +49,10 @@ class World {
   std::optional<std::size_t> leader() const;
   // One ready leader, known to all, followed by all members.
   bool whole() const;
+  // The same, whatever is not running.
+  bool running_are_whole() const { return why_not_whole(false).empty(); }
   // What is missing, for people.
-  std::string why_not_whole() const;
+  std::string why_not_whole(bool all_run = true) const;
 
   std::size_t index_of(std::string_view id) const;
   std::size_t index_at(std::string_view address) const;
@@ -72,7 +74,7 @@ class World {
   void on_fence_lifted(std::size_t machine);
   void on_turn(std::size_t machine);
   void on_save(std::size_t machine, const GroupState* before, const GroupState& after);
-  void on_group_message(std::size_t machine, const GroupMessage& message);
+  void on_group_message(std::size_t machine, std::string_view to, const GroupMessage& message);
   void on_flush(std::size_t machine, std::uint64_t epoch);
   void on_executed(std::size_t machine, const WriteRequest& request, std::uint64_t epoch);
   void on_acked(std::size_t machine, WriteId id, bool quorum);
