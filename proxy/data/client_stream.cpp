@@ -36,6 +36,7 @@ void Worker::stream_readable(Client& client, const BlockRef& block, const char* 
   p += fed.consumed;
   if (fed.status != FrameStatus::kNeedMore) {
     client.stream.reset();
+    upstream.ask_tag();
     upstream.ask_quorum();
     if (draining_) client.close_after_flush = true;
     if (fed.status == FrameStatus::kError) {

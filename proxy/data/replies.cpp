@@ -275,11 +275,16 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
         reply(client, client.session.protocol == 3 ? "_\r\n" : "*-1\r\n");
       }
       break;
+    case Topic::kToken:
+      finish_token(*this, client, text);
+      break;
     case Topic::kPoison:
       if (!entry.silent) reply(client, kNotInTransactionReply);
       break;
     case Topic::kNone:
     case Topic::kQuorum:
+    case Topic::kTag:
+    case Topic::kGate:
     case Topic::kSubscribe:
     case Topic::kUnblocked:
     case Topic::kExec:

@@ -51,6 +51,7 @@ void Upstream::send(const Entry& entry, const BlockRef& block, std::string_view 
     queued.retained = true;
     retained_.push(bytes);
   }
+  if (worker_.tags()) note_sent(queued);
   queue_bytes(block, bytes);
 }
 
@@ -61,6 +62,7 @@ void Upstream::add_to_run(const Entry& entry) {
   queued.retained = queued.repeatable && queued.size <= kRetainedRequestBytesMax &&
                     retained_.size() + run_size_ < kUpstreamQueueHighBytes;
   run_size_ += queued.size;
+  run_writes_ = run_writes_ || queued.write;
 }
 
 void Upstream::end_run(const BlockRef& block, std::string_view bytes) {
@@ -77,6 +79,12 @@ void Upstream::end_run(const BlockRef& block, std::string_view bytes) {
     at += entry.size;
   }
   if (at != from) retained_.push(bytes.substr(from, at - from));
+  if (worker_.tags()) {
+    Entry run = entries_[entries_.size() - 1];
+    run.write = run_writes_;
+    note_sent(run);
+  }
+  run_writes_ = false;
   run_size_ = 0;
   queued_total_ += bytes.size();
   queue_bytes(block, bytes);
@@ -127,6 +135,8 @@ void Upstream::flush() {
   if (state_ == State::kIdle && worker_.now_ms() >= retry_at_ms_ && !out_.empty()) connect();
   if (parked_ && !blocks()) return lost("the primary has moved");
   if (held_ && stream_ != nullptr && quiet()) leave_far();
+  if (role_ < Role::kDedicated) ask_tag();
+  gate_open_ = false;
   if (role_ == Role::kQuorum) ask_quorum();
   if (state_ != State::kReady || want_write_) return;
   // Redis reads nothing behind a WAIT that blocks: it stays here, where it can go elsewhere.
@@ -176,7 +186,10 @@ ssize_t Upstream::write(iovec* pieces, int count) {
 // Asked in front of every write to this node's own Redis, and of every read from it: without a
 // lease somebody else may lead by now (I2).
 bool Upstream::may_use_redis() {
-  if (stream_ != nullptr || role_ == Role::kAuth || parked_ || worker_.leads()) return true;
+  if (stream_ != nullptr || role_ == Role::kAuth || role_ == Role::kReplica || parked_ ||
+      worker_.leads()) {
+    return true;
+  }
   if (!std::exchange(awaits_lease_, true)) update_poll();
   return false;
 }
@@ -219,6 +232,7 @@ void Upstream::on_readable() {
   }
   worker_.metrics().upstream_bytes_in.add(static_cast<uint64_t>(n));
   worker_.received(static_cast<size_t>(n));
+  heard_ms_ = worker_.now_ms();
   // The block may be replaced while replies make clients go on; this reference keeps ours.
   const BlockRef block = space.block;
   consume(block, space.data, space.data + n);
@@ -298,6 +312,13 @@ void Upstream::hand_over(Client& slow, Upstream& fresh) {
   } else if (held_up_since_ms_ == 0) {
     held_up_since_ms_ = worker_.now_ms();
   }
+}
+
+bool Upstream::owes_clients() {
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (!entries_[i].injected) return true;
+  }
+  return false;
 }
 
 bool Upstream::forsaken() {
@@ -557,6 +578,10 @@ void Upstream::finish_front() {
       held_replies_.push_back({entry, std::move(reply)});
     } else if (entry.topic == Topic::kQuorum) {
       release_quorum(reply, entry.command);
+    } else if (entry.topic == Topic::kTag) {
+      take_tag(reply);
+    } else if (entry.topic == Topic::kGate) {
+      check_gate(reply);
     } else {
       worker_.on_collected(*this, entry, reply);
     }

@@ -22,6 +22,8 @@
 #include <uv.h>
 
 #include <cstdint>
+#include <deque>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -49,6 +51,16 @@ enum class EntryKind : uint8_t {
   kCollect,  // the whole reply goes to the worker, which answers the client
 };
 
+// What ROLE says of a primary: its offset; nothing if it says anything else.
+std::optional<uint64_t> primary_offset(std::string_view role);
+// ... and of a replica.
+struct ReplicaRole {
+  int64_t port = 0;  // of its primary, here the tunnel's
+  bool connected = false;
+  int64_t offset = -1;  // applied
+};
+std::optional<ReplicaRole> replica_role(std::string_view role);
+
 // What a kNotify or kCollect entry is about.
 enum class Topic : uint8_t {
   kNone,
@@ -73,6 +85,9 @@ enum class Topic : uint8_t {
   kTracking,  // CLIENT TRACKING
   kExecLost,  // DISCARD in EXEC's place, since what was watched may have changed
   kQuorum,    // WAIT behind writes of durability `quorum`
+  kTag,       // ROLE behind requests to the primary: the position that they had got to
+  kGate,      // ROLE in front of reads at a replica: may they be believed?
+  kToken,     // ROLE on behalf of AZIMUTH TOKEN
   kRedirect,  // CLIENT TRACKINGINFO, GETREDIR: Redis's client id becomes azimuth's
 };
 
@@ -108,7 +123,8 @@ struct Entry {
   bool plain : 1 = false;      // set by Upstream: nothing but its bytes matters of the reply
 };
 
-enum class Role : uint8_t { kReads, kWrites, kScripts, kQuorum, kDedicated, kAuth };
+// kReplica: reads at the replica next door (replica.h); all others lead to the primary.
+enum class Role : uint8_t { kReads, kWrites, kScripts, kQuorum, kReplica, kDedicated, kAuth };
 
 class Upstream final : private StreamUser {
  public:
@@ -127,6 +143,19 @@ class Upstream final : private StreamUser {
   void send_more(const BlockRef& block, std::string_view bytes);
   // Behind writes of durability `quorum`: their replies wait for the answer to this.
   void ask_quorum();
+  // Behind requests to the primary: the position that they have got to (positions.cpp).
+  void ask_tag();
+  // The same for nobody: how far the primary is (session/freshness.h).
+  void ask_proof();
+  // To a replica: the reads queued from now on until the next flush are believed only where it
+  // has applied `offset` by then; `any`: whatever it is.
+  void require(uint64_t offset, bool any);
+  // A read of so many bytes can be sent to the primary should the replica fail.
+  bool can_retain(size_t bytes) const;
+  // A replica that owes an answer and is silent; or whose Redis is to be tried again.
+  void tend_replica();
+  // To the primary with all that is outstanding here.
+  void give_up_replica(std::string_view why);
   // Subscribes to `names` of one family again, without the client's noticing.
   void subscribe_again(PubsubFamily family, const std::set<std::string, std::less<>>& names);
   // A reply of ours after all that is outstanding.
@@ -185,6 +214,8 @@ class Upstream final : private StreamUser {
   bool closed() const { return state_ == State::kClosed; }
   bool retired() const { return retired_; }
   size_t outstanding() const { return entries_.size(); }
+  // ... but for what azimuth has asked for itself.
+  bool owes_clients();
   size_t queued_bytes() const { return out_.size(); }
   bool full() const {
     return out_.size() > kUpstreamQueueHighBytes || entries_.size() >= kUpstreamInflightMax;
@@ -239,6 +270,9 @@ class Upstream final : private StreamUser {
   void deliver(const BlockRef& block, const char* p, size_t n, bool done);
   void finish_front();
   void release_quorum(std::string_view answer, unsigned replicas);
+  void note_sent(const Entry& entry);
+  void take_tag(std::string_view role);
+  void check_gate(std::string_view role);
   void lost(std::string_view why);
   std::vector<Entry> take_outstanding();
   void update_poll();
@@ -269,6 +303,7 @@ class Upstream final : private StreamUser {
   OutQueue out_;
   ByteRing retained_;
   size_t run_size_ = 0;  // of add_to_run's requests since end_run
+  bool run_writes_ = false;
   ReplyCursor cursor_;
   bool in_push_ = false;
   bool push_confirms_ = false;
@@ -287,6 +322,24 @@ class Upstream final : private StreamUser {
   uint64_t batch_until_ =
       0;  // of kQuorum: behind it nothing is sent before WAIT is answered; 0: none
   bool quorum_due_ = false;  // a write was queued since ask_quorum()
+  // Positions. Requests queued since the last ROLE was make a batch; those in the queue of `tags_`
+  // wait for theirs.
+  struct Tag {
+    uint32_t batch = 0;
+    uint64_t asked_ms = 0;
+    std::vector<ClientRef> clients;
+  };
+  Tag open_tag_;
+  bool tag_due_ = false;
+  std::deque<Tag> tags_;
+  // What each ROLE in front of reads at a replica must show; the last one may still rise.
+  struct Gate {
+    uint64_t offset = 0;
+    bool any = true;
+  };
+  std::deque<Gate> gates_;
+  bool gate_open_ = false;
+  uint64_t heard_ms_ = 0;  // when the replica last said something
   // Bytes ever queued; those taken out of the queue by the socket or the stream; and those that
   // Redis may have seen, which are less where a far node says so in the end.
   uint64_t queued_total_ = 0;

@@ -17,8 +17,10 @@ namespace azimuth {
 void Upstream::connect() {
   if (state_ != State::kIdle) return;
   const Target& target = worker_.target();
-  if (target.kind == TargetKind::kNone) return lost("there is no primary");
-  if (target.kind == TargetKind::kFar) return connect_far(target);
+  if (role_ != Role::kReplica) {
+    if (target.kind == TargetKind::kNone) return lost("there is no primary");
+    if (target.kind == TargetKind::kFar) return connect_far(target);
+  }
   const SocketAddress& address = worker_.redis_address();
   const int fd = address.size == 0 ? -EHOSTUNREACH : connect_to(address);
   if (fd < 0) {
@@ -92,6 +94,8 @@ void Upstream::finish_handshake(std::string_view reply) {
   const bool refused = !reply.empty() && reply.front() == '-';
   const bool needs_login = refused && reply.starts_with("-NOAUTH");
   const bool busy = reply.starts_with("-BUSY");  // a script runs: that is the answer, for now
+  // A replica's users are its own affair: who is refused there reads at the primary.
+  if (refused && role_ == Role::kReplica) return lost(reply.substr(1, reply.find('\r') - 1));
   if (role_ == Role::kAuth && (!refused || needs_login)) {
     worker_.set_default_user_open(!refused);
   }
@@ -146,7 +150,7 @@ void Upstream::retry_soon() {
 }
 
 void Upstream::retry_now() {
-  if (state_ != State::kIdle || role_ == Role::kDedicated || retired_) return;
+  if (state_ != State::kIdle || role_ >= Role::kReplica || retired_) return;
   failing_fast_ = false;
   down_since_ms_ = 0;
   connect();
@@ -163,7 +167,7 @@ void Upstream::reconnect() {
 
 // What was sent to the old primary has its answer, is sent again, or is uncertain: as after a loss.
 void Upstream::retarget() {
-  if (state_ == State::kClosed) return;
+  if (state_ == State::kClosed || role_ == Role::kReplica) return;  // (its own way: Replica)
   const bool lend = role_ == Role::kDedicated && worker_.client(owner) == nullptr;
   if (lend || (role_ < Role::kDedicated && entries_.empty() && retired_)) return begin_close();
   if (blocks()) {
@@ -183,7 +187,7 @@ void Upstream::retarget() {
 }
 
 void Upstream::hold() {
-  if (held_) return;
+  if (held_ || role_ == Role::kReplica) return;
   // A transaction that has begun is let end.
   const Client* client = worker_.client(owner);
   if (client != nullptr && (client->session.in_multi || client->ending != 0)) return;
@@ -226,6 +230,7 @@ bool Upstream::quiet() {
 
 void Upstream::on_tick(uint64_t now_ms) {
   if (state_ == State::kClosed) return;
+  if (role_ == Role::kReplica) return tend_replica();
   if (awaits_lease_ && worker_.leads()) {
     awaits_lease_ = false;
     update_poll();
