@@ -116,6 +116,8 @@ inline constexpr std::size_t kSubscriptionsKeptBytesMax = 1 * kMiB;
 inline constexpr std::size_t kRememberedScriptsBytesMax = 16 * kMiB;
 
 // Delay before an upstream connection is tried again; doubles from the least to the most.
+// How long a `quorum` write waits for the voters at the least: hold_timeout_ms, but not less.
+inline constexpr std::uint32_t kQuorumMsLeast = 1000;
 // Reads at a replica: proofs of its freshness that are kept; a replica that is silent for so long
 // while it owes an answer is read no more, and its reads go to the primary.
 inline constexpr std::size_t kFreshnessProofsMax = 256;

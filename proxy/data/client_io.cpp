@@ -167,6 +167,7 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
   const bool replica = upstream.role() == Role::kReplica;
   const bool reads_only = upstream.role() == Role::kReads || replica;
   const bool quorum = upstream.role() == Role::kQuorum;
+  const bool strong = quorum && is_strong(client);
   const CommandRoute route = reads_only                           ? CommandRoute::kReads
                              : upstream.role() < Role::kDedicated ? CommandRoute::kWrites
                                                                   : CommandRoute::kDedicated;
@@ -185,14 +186,14 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
     if (row == nullptr || row->handling != Handling::kForward || row->has_subcommands ||
         (reads_only && plain_roles_[row->id] != Role::kReads) ||
         (replica && (row->place != Place::kAnywhere || !upstream.can_retain(frame_.size))) ||
-        (quorum && plain_roles_[row->id] == Role::kReads)) {
+        (quorum && !strong && plain_roles_[row->id] == Role::kReads)) {
       break;
     }
     entry.size = frame_.size;
     entry.command = row->id;
     entry.repeatable = repeatable(*row);
     entry.write = (row->flags & (kWrite | kMayReplicate)) != 0;
-    entry.quorum = quorum && entry.write;
+    entry.strong = strong && !entry.write;
     upstream.add_to_run(entry);
     metrics_.count_command(row->id, route);
     ++client.inflight;

@@ -25,6 +25,7 @@ void Worker::begin_stream(Client& client) {
   const BlockRef none;
   client.dedicated->send_more(none, input.bytes);
   client.input.reset();
+  end_request(client.session);  // dispatched: CLIENT REPLY SKIP was for this one
   client.dedicated->flush();
 }
 

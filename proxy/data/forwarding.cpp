@@ -20,7 +20,8 @@ Upstream* pick(Worker& worker, Client& client, const CommandRow* row, size_t siz
   Role role = row != nullptr ? worker.plain_role(*row) : Role::kWrites;
   const bool reads = role == Role::kReads;
   const bool quorum = worker.wants_quorum(client);
-  if (quorum && !reads) role = Role::kQuorum;
+  const bool strong = worker.is_strong(client);
+  if (quorum && (!reads || strong)) role = Role::kQuorum;
   const bool mixes = reads && more && client.mixed_credit != 0 && !quorum;
   if (reads && worker.tags() && !mixes) {
     Upstream* const replica = worker.replica().choose(client, *row, size);

@@ -35,6 +35,8 @@ std::string_view canned_text(const Upstream& upstream, Canned canned) {
     case Canned::kNoQuorum:
       return "-UNCERTAIN azimuth: the command ran, but not enough voters were seen to have it in "
              "time\r\n";
+    case Canned::kNotShown:
+      return "-CLUSTERDOWN azimuth: not enough voters were seen in time to have what was read\r\n";
     case Canned::kHandshake:
       return upstream.handshake_error();
     case Canned::kClusterDown:
@@ -135,7 +137,8 @@ void Worker::on_replied(Upstream& upstream, const Entry& entry, char type, size_
   if (found == nullptr) return;
   Client& client = *found;
   if (type == '-') metrics_.count_error(ErrorKind::kRedis);
-  note_latency(client, entry);
+  // (The time that a command blocks is nobody's latency, as in Redis.)
+  if (entry.topic != Topic::kUnblocked) note_latency(client, entry);
   --client.inflight;
   if (bytes > kLargeReplyBytes && !entry.write) {
     client.large_credit = kLargeCredit;

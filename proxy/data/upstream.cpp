@@ -42,6 +42,7 @@ Upstream::Upstream(Worker& worker, Identity* identity, Role role)
 void Upstream::send(const Entry& entry, const BlockRef& block, std::string_view bytes) {
   Entry& queued = entries_.push(entry);
   queued.size = bytes.size();
+  queued.quorum = queued.quorum || (role_ == Role::kQuorum && !queued.injected);
   queued.plain = queued.kind == EntryKind::kReply && queued.topic == Topic::kNone &&
                  !queued.silent && queued.canned == Canned::kNone && !queued.quorum;
   quorum_due_ = quorum_due_ || queued.quorum;
@@ -57,6 +58,7 @@ void Upstream::send(const Entry& entry, const BlockRef& block, std::string_view 
 
 void Upstream::add_to_run(const Entry& entry) {
   Entry& queued = entries_.push(entry);
+  queued.quorum = role_ == Role::kQuorum;
   queued.plain = !queued.quorum;
   quorum_due_ = quorum_due_ || queued.quorum;
   queued.retained = queued.repeatable && queued.size <= kRetainedRequestBytesMax &&
@@ -118,7 +120,8 @@ void Upstream::ask_quorum() {
   entry.start_us = worker_.now_us();
   entry.command = static_cast<uint16_t>(worker_.topology().quorum_replicas);
   const std::string replicas = std::to_string(entry.command);
-  const std::string timeout_ms = std::to_string(worker_.settings().hold.timeout_ms);
+  const uint32_t patience_ms = std::max(worker_.settings().hold.timeout_ms, kQuorumMsLeast);
+  const std::string timeout_ms = std::to_string(patience_ms);
   send(entry, {}, encode_request(std::vector<std::string_view>{"WAIT", replicas, timeout_ms}));
   if (role_ == Role::kQuorum && batch_until_ == 0) batch_until_ = queued_total_;
 }
@@ -603,9 +606,15 @@ void Upstream::release_quorum(std::string_view answer, unsigned replicas) {
   replies.swap(held_replies_);
   held_bytes_ = 0;
   for (HeldReply& held : replies) {
-    if (!enough && !held.bytes.starts_with('-')) {
-      held.entry.canned = Canned::kNoQuorum;
+    const Entry& entry = held.entry;
+    const bool executes = entry.write || entry.topic == Topic::kExec;
+    if (!enough && (executes || entry.strong) && !held.bytes.starts_with('-')) {
+      held.entry.canned = executes ? Canned::kNoQuorum : Canned::kNotShown;
       worker_.on_canned(*this, held.entry);
+      continue;
+    }
+    if (entry.kind == EntryKind::kCollect) {
+      worker_.on_collected(*this, entry, held.bytes);
       continue;
     }
     Client* client = worker_.client(held.entry.client);

@@ -97,6 +97,7 @@ enum class Canned : uint8_t {
   kUncertain,    // the connection was lost after the request was sent
   kNotSent,      // the connection was lost while it was being sent: it did not run
   kNoQuorum,     // it ran, and not enough voters had it in time
+  kNotShown,     // a `strong` read: not enough voters had what it read in time
   kClusterDown,  // no connection for too long
   kHandshake,    // Redis refused the connection: the text is Redis's own
 };
@@ -119,7 +120,8 @@ struct Entry {
   bool bound : 1 = false;      // of a transaction: it means nothing on another connection
   bool confirmed : 1 = false;  // SUBSCRIBE: the first confirmation is there
   bool moved : 1 = false;      // handed over once: hand_over()
-  bool quorum : 1 = false;     // its reply is held until enough voters have the write
+  bool quorum : 1 = false;     // its reply is held until enough voters have what is before WAIT
+  bool strong : 1 = false;     // a read that shows only what enough voters have
   bool plain : 1 = false;      // set by Upstream: nothing but its bytes matters of the reply
 };
 

@@ -441,6 +441,7 @@ void Worker::forward(Client& client, Upstream& upstream, Entry entry, const Bloc
   // The one rule that keeps replies in order (I7).
   AZIMUTH_CHECK(client.inflight == 0 || client.upstream == &upstream);
   entry.start_us = now_us();
+  entry.strong = is_strong(client) && !entry.write && entry.kind == EntryKind::kReply;
   entry.quorum = needs_quorum(client, entry);
   ++client.inflight;
   client.upstream = &upstream;
@@ -460,7 +461,7 @@ void Worker::forward(Client& client, Upstream& upstream, Entry entry, const Bloc
 
 bool Worker::needs_quorum(const Client& client, const Entry& entry) const {
   if (!wants_quorum(client)) return false;
-  return entry.topic == Topic::kExec || (entry.write && !entry.bound);
+  return entry.topic == Topic::kExec || ((entry.write || entry.strong) && !entry.bound);
 }
 
 // --- ending ------------------------------------------------------------------------------------

@@ -211,8 +211,13 @@ class Worker {
   void forward(Client& client, Upstream& upstream, Entry entry, const BlockRef& block,
                std::string_view bytes);
   void record_command(const CommandRow* row, CommandRoute route);
+  // `strong` reads show only what every later primary has, and so do its writes. (One Redis alone
+  // has no later one.)
+  bool is_strong(const Client& client) const {
+    return client.session.consistency == Consistency::kStrong && tags();
+  }
   bool wants_quorum(const Client& client) const {
-    return client.session.durability == Durability::kQuorum;
+    return client.session.durability == Durability::kQuorum || is_strong(client);
   }
   SessionView view_of(const Client& client) const;
   const Topology& topology() const { return *topology_; }

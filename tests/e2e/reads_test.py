@@ -260,6 +260,36 @@ def bounded_staleness_shows_nothing_older(stage):
 
 
 @only_azimuth
+def a_strong_session_s_replies_are_in_order_and_wait_for_the_voters(stage):
+    with Cluster(stage, text="hold_timeout_ms = 1000\n") as cluster:
+        primary = cluster.wait_whole()
+        others = replicas_of(cluster, primary)
+        for node in cluster.nodes:
+            with node.client(timeout=10) as client:
+                assert client.cmd("AZIMUTH", "CONSISTENCY", "strong") == "OK"
+                for i in range(30):
+                    client.send("SET", "s", str(i))
+                    client.send("EVAL_RO", "return 1", "0")
+                    client.send("GET", "s")
+                    client.send("EVAL", "return redis.call('GET', 's')", "0")
+                    client.send("GET", "s")
+                    value = str(i).encode()
+                    assert [client.read() for _ in range(5)] == ["OK", 1, value, value, value]
+                assert route(client, "GET", "s") == (primary.id, "primary-only")
+        for node in others:
+            os.kill(node.redis.process.pid, signal.SIGSTOP)
+        try:
+            with primary.client(timeout=10) as client:
+                assert client.cmd("SET", "s", "alone") == "OK"  # async: this primary alone has it
+                assert client.cmd("GET", "s") == b"alone"
+                assert client.cmd("AZIMUTH", "CONSISTENCY", "strong") == "OK"
+                assert str(client.cmd("GET", "s")).startswith("CLUSTERDOWN "), "shown too early"
+        finally:
+            for node in others:
+                os.kill(node.redis.process.pid, signal.SIGCONT)
+
+
+@only_azimuth
 def eventual_reads_what_is_there(stage):
     with Cluster(stage) as cluster:
         primary = cluster.wait_whole()

@@ -85,6 +85,7 @@ SESSIONS = (
     ("it was refused", "A 0-1 w! x1; B 2-3 r x1", [REAL_READS]),
     ("it was not written yet", "B 0-1 r x1; A 2-3 w x1", [REAL_READS]),
     ("a packet that reads its own future", "A 0-1 r x1; A 0-1 w x1", [REAL_READS]),
+    ("or sees it because it was sent again", "A 0-1 r x1; A 0-1 w? x1", ()),
     ("two packets that read each other's", "A 0-1 r x1; A 0-1 w y1; B 0-1 r y1; B 0-1 w x1", [REAL_READS]),
     ("what is late and uncertain is not judged", "A 0-1 w? x1; A 2-3 w x2; B 4-5 r x2; B 6-7 r x1", ()),
 )

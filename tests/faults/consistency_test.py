@@ -269,7 +269,6 @@ def check_found(history, guarantees):
     print(f"       found: {verdict.counts()} in {verdict.judged} reads; {summary(history)}", flush=True)
     missing = [each for each in guarantees if not verdict.of(each)]
     assert not missing, f"lag was injected, and {missing} was never broken: the check cannot fail"
-    assert not verdict.of(REAL_READS), verdict
 
 
 def check_stale(history):
