@@ -120,8 +120,7 @@ std::string set_consistency(Session& session, Consistency level,
 }
 
 // The floor rises to what the token says.
-std::string take_token(Worker& worker, Client& client, std::string_view token) {
-  const Result<Position> position = worker.process().tokens.read(token);
+std::string take_token(Worker& worker, Client& client, const Result<Position>& position) {
   if (!position.ok()) return error_line("azimuth: " + position.error().message);
   if (position->epoch > worker.topology().epoch) {
     return "-TRYAGAIN azimuth: the token is of epoch " + std::to_string(position->epoch) +
@@ -394,7 +393,14 @@ Step handle_azimuth(Worker& worker, Client& client, const Request& request) {
     const CommandRow* const role = &command_row(CommandId::kRole);
     return ask_redis(worker, client, role, "*1\r\n$4\r\nROLE\r\n", Topic::kToken);
   } else if (same_word(sub, "token") && args.size() == 3) {
-    out = take_token(worker, client, args[2]);
+    const Result<Position> position = worker.process().tokens.read(args[2]);
+    if (position.ok() && position->epoch > worker.topology().epoch && !client.waited) {
+      client.waited = true;
+      worker.replica().wait_for_epoch(client, position->epoch);
+      return Step::kWait;
+    }
+    client.waited = false;
+    out = take_token(worker, client, position);
   } else if (same_word(sub, "slowlog") && args.size() >= 3) {
     return handle_slowlog(worker, client, request);
   } else if ((same_word(sub, "switchover") && args.size() <= 3) ||

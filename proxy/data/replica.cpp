@@ -10,6 +10,8 @@ namespace {
 // The timer runs while reads come, and for so long after.
 constexpr uint64_t kTickMs = 5;
 constexpr uint64_t kReadsComeMs = 2000;
+// A token may be ahead of the news that its epoch has begun.
+constexpr uint64_t kEpochWaitMs = 1000;
 
 }  // namespace
 
@@ -45,7 +47,9 @@ ReplicaSight Replica::sight(const Client& client) const {
   sight.applied = worker_.process().applied.of(epoch_);
   sight.current = freshness_.needed(epoch_, now, settings.reads.lag_ms_max);
   if (sight.current) *sight.current -= std::min(*sight.current, settings.reads.lag_bytes_max);
-  if (client.session.consistency == Consistency::kBoundedStaleness) {
+  // (How many writes the primary has taken by this moment, only the primary knows.)
+  if (client.session.consistency == Consistency::kBoundedStaleness &&
+      !client.session.bound_in_writes) {
     sight.bound = freshness_.needed(epoch_, now, client.session.staleness_bound);
   }
   return sight;
@@ -60,7 +64,8 @@ Upstream* Replica::choose(Client& client, const CommandRow& row, size_t bytes) {
   if (near_ && row.place == Place::kAnywhere) {
     read_ms_ = worker_.now_ms();
     reader_ = client.identity;
-    if (client.session.consistency == Consistency::kBoundedStaleness) {
+    if (client.session.consistency == Consistency::kBoundedStaleness &&
+        !client.session.bound_in_writes) {
       shortest_ms_ = shortest_ms_ == 0 ? client.session.staleness_bound
                                        : std::min(shortest_ms_, client.session.staleness_bound);
     }
@@ -71,8 +76,7 @@ Upstream* Replica::choose(Client& client, const CommandRow& row, size_t bytes) {
       worker_.settings().reads.wait_ms != 0) {
     client.waited = true;
     client.wait = Wait::kApplied;
-    waiters_.push_back(
-        {client.self, floor.offset, worker_.now_ms() + worker_.settings().reads.wait_ms});
+    waiters_.push_back({client.self, floor, worker_.now_ms() + worker_.settings().reads.wait_ms});
     worker_.process().applied.want(worker_.index(), floor.offset);
     // It may have been applied in between, and nobody would wake us.
     if (worker_.process().applied.of(epoch_) >= floor.offset) worker_.wake();
@@ -94,19 +98,26 @@ Upstream* Replica::choose(Client& client, const CommandRow& row, size_t bytes) {
   return &upstream;
 }
 
+void Replica::wait_for_epoch(Client& client, uint64_t epoch) {
+  client.wait = Wait::kApplied;
+  waiters_.push_back({client.self, {epoch, 0}, worker_.now_ms() + kEpochWaitMs});
+  start_timer();
+}
+
 void Replica::on_applied() {
   const uint64_t applied = worker_.process().applied.of(epoch_);
   const uint64_t now = worker_.now_ms();
   std::erase_if(waiters_, [&](const Waiter& each) {
     Client* const waiting = worker_.client(each.client);
     if (waiting == nullptr || waiting->wait != Wait::kApplied) return true;
-    // Behind another epoch's floor nobody waits: view_of() sends it to the primary.
-    const bool there =
-        each.offset <= applied || now >= each.until_ms || waiting->session.floor.epoch != epoch_;
-    if (there) worker_.resume(*waiting);
-    return there;
+    if (!each.may_go(epoch_, applied, now)) return false;
+    worker_.resume(*waiting);
+    return true;
   });
-  for (const Waiter& each : waiters_) worker_.process().applied.want(worker_.index(), each.offset);
+  for (const Waiter& each : waiters_) {
+    if (each.floor.epoch != epoch_) continue;
+    worker_.process().applied.want(worker_.index(), each.floor.offset);
+  }
 }
 
 void Replica::start_timer() {

@@ -56,6 +56,8 @@ class Replica {
   void on_lost() { ++generation_; }
   // Whoever waits for what is applied by now goes on.
   void on_applied();
+  // The client waits (Wait::kApplied) until this node has heard of `epoch`, for a little while.
+  void wait_for_epoch(Client& client, std::uint64_t epoch);
 
  private:
   Upstream* connection(const Client& client) const;
@@ -76,8 +78,13 @@ class Replica {
   std::uint32_t shortest_ms_ = 0;  // staleness bound of late; 0: none
   struct Waiter {
     ClientRef client;
-    std::uint64_t offset;
+    Position floor;
     std::uint64_t until_ms;
+    // Behind a floor of another epoch nobody waits: it is carried over, or the primary is asked.
+    bool may_go(std::uint64_t epoch, std::uint64_t applied, std::uint64_t now_ms) const {
+      return now_ms >= until_ms || floor.epoch < epoch ||
+             (floor.epoch == epoch && floor.offset <= applied);
+    }
   };
   std::vector<Waiter> waiters_;
 };
