@@ -95,6 +95,10 @@ inline constexpr std::size_t kRetiredConnectionsMax = 8;
 // A shared connection at whose front a request has waited for longer is stuck, and is replaced.
 inline constexpr std::uint32_t kStuckMsMax = 1'000;
 
+// While azimuth stops: a client that has sent half of a large request and for so long no more of it
+// is cut.
+inline constexpr std::uint32_t kDrainStallMsMax = 500;
+
 // How long a client that does not read may hold up others whose requests cannot be moved.
 inline constexpr std::uint32_t kHeldUpMsMax = 2'000;
 

@@ -24,6 +24,7 @@
 #include "conf/result.h"
 #include "conf/settings.h"
 #include "proxy/control/admin_server.h"
+#include "proxy/control/quiet_workers.h"
 #include "proxy/control/redis_watch.h"
 #include "proxy/control/status.h"
 #include "proxy/data/socket.h"
@@ -88,7 +89,7 @@ class Control {
   void want_tunnel(std::uint64_t epoch);
   void set_tunnel_leader(std::uint64_t epoch, const SocketAddress& leader, const std::string& node,
                          const std::string& replid);
-  void on_worker_quiet(unsigned index);
+  void on_worker_quiet(unsigned index, std::uint64_t hand_over);
   void step_down();
   void ask_group(bool force, const std::string& node, const Wishes::Answer& answer);
   std::optional<AdminResponse> admin_action(std::string_view path, std::string_view query);
@@ -121,9 +122,9 @@ class Control {
   std::vector<std::function<void()>> mail_;
   std::unique_ptr<AdminServer> admin_;
   std::unique_ptr<RedisWatch> watch_;
-  SocketAddress redis_address_;     // that the workers have been told
-  std::unique_ptr<Group> group_;    // none: in front of a single Redis
-  std::vector<bool> quiet_;         // workers that have nothing in flight, while the topology holds
+  SocketAddress redis_address_;   // that the workers have been told
+  std::unique_ptr<Group> group_;  // none: in front of a single Redis
+  QuietWorkers quiet_;
   std::uint64_t tunnel_again_ = 0;  // the epoch whose tunnel port could not be opened
 
   std::vector<Pulse> pulses_;

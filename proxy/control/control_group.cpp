@@ -34,8 +34,8 @@ void Control::make_group(Membership membership) {
   };
   group_ = std::make_unique<Group>(&loop_, *settings_, std::move(membership), process_.lease,
                                    process_.applied, std::move(hooks));
-  process_.worker_quiet = [this](unsigned index) {
-    post([this, index] { on_worker_quiet(index); });
+  process_.worker_quiet = [this](unsigned index, std::uint64_t hand_over) {
+    post([this, index, hand_over] { on_worker_quiet(index, hand_over); });
   };
   process_.ask_group = [this](bool force, std::string node, Wishes::Answer answer) {
     post([this, force, node = std::move(node), answer = std::move(answer)] {
@@ -45,12 +45,11 @@ void Control::make_group(Membership membership) {
 }
 
 void Control::set_topology(const std::shared_ptr<const Topology>& topology) {
-  if (topology->holding && !topology_->holding) quiet_.assign(process_.workers.size(), false);
+  if (topology->holding && !topology_->holding) quiet_.begin(process_.workers.size());
   topology_ = topology;
   for_each_live_worker([this](Worker& worker) {
-    worker.post([topology = topology_, address = redis_address_](Worker& each) {
-      each.set_topology(topology, address);
-    });
+    worker.post([topology = topology_, address = redis_address_, hand_over = quiet_.hand_over()](
+                    Worker& each) { each.set_topology(topology, address, hand_over); });
   });
 }
 
@@ -89,11 +88,10 @@ void Control::set_tunnel_leader(std::uint64_t epoch, const SocketAddress& leader
 
 // --- hand-over -----------------------------------------------------------------------------------
 
-void Control::on_worker_quiet(unsigned index) {
-  if (!topology_->holding || index >= quiet_.size()) return;
-  quiet_[index] = true;
-  for (size_t i = 0; i < quiet_.size(); ++i) {
-    if (!quiet_[i] && !pulses_[i].ended) return;
+void Control::on_worker_quiet(unsigned index, std::uint64_t hand_over) {
+  if (!topology_->holding || !quiet_.say(index, hand_over)) return;
+  for (size_t i = 0; i < process_.workers.size(); ++i) {
+    if (!quiet_.is_quiet(i) && !pulses_[i].ended) return;
   }
   group_->on_drained();
 }

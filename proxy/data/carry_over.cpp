@@ -21,7 +21,7 @@ bool transaction_is_open(const Session& session, const std::vector<Upstream::Set
   for (const Upstream::Settled& each : settled) {
     if (each.entry.canned != Canned::kNone) continue;
     const Handling handling = handling_of(each.entry);
-    if (handling == Handling::kMulti) return false;
+    if (handling == Handling::kMulti && each.entry.topic == Topic::kBegin) return false;
     if (ends_transaction(handling)) return true;
   }
   return session.in_multi;

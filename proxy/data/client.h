@@ -55,6 +55,7 @@ struct Input {
 // A request that is too large to gather and goes straight through to a dedicated connection.
 struct RequestStream {
   RequestCursor cursor;
+  uint64_t heard_ms = 0;  // when its client sent the last of it
 };
 
 // What a client needs while Redis is asked on its behalf.

@@ -343,6 +343,7 @@ Step queue_if_nobody(Worker& worker, Client& client, const Request& request) {
       poison(*asking.worker, asking);
       return;
     }
+    ++asking.session.multi_commands;
     asking.worker->forward(asking, *asking.dedicated, entry_for(asking, nullptr), {},
                            encode_request(harmless_form(views(args))));
   });

@@ -22,6 +22,7 @@ void Worker::begin_stream(Client& client) {
   }
   client.stream = std::make_unique<RequestStream>();
   client.stream->cursor = input.cursor;
+  client.stream->heard_ms = now_ms();
   const BlockRef none;
   client.dedicated->send_more(none, input.bytes);
   client.input.reset();
@@ -32,6 +33,7 @@ void Worker::begin_stream(Client& client) {
 void Worker::stream_readable(Client& client, const BlockRef& block, const char* p,
                              const char* end) {
   const auto fed = client.stream->cursor.feed(p, static_cast<size_t>(end - p), client.limits());
+  client.stream->heard_ms = now_ms();
   Upstream& upstream = *client.dedicated;
   upstream.send_more(block, {p, fed.consumed});
   p += fed.consumed;

@@ -1,6 +1,7 @@
 // The worker's connections to Redis: who has which, and what their coming and going means.
 #include <algorithm>
 
+#include "proxy/control/log.h"
 #include "proxy/data/dispatch.h"
 #include "proxy/data/worker.h"
 
@@ -58,6 +59,7 @@ Upstream& Worker::shared(Identity& identity, Role role) {
     auto fresh = std::make_unique<Upstream>(*this, &identity, role);
     place = fresh.get();
     upstreams_.emplace(place, std::move(fresh));
+    if (holding_) place->hold();
   }
   return *place;
 }
@@ -74,6 +76,7 @@ Upstream& Worker::make_dedicated(Identity& identity) {
   auto fresh = std::make_unique<Upstream>(*this, &identity, Role::kDedicated);
   Upstream& made = *fresh;
   upstreams_.emplace(&made, std::move(fresh));
+  if (holding_) made.hold();
   return made;
 }
 
@@ -125,6 +128,7 @@ void Worker::retarget(const Target& target) {
   if (target_.same_place(before)) return;
   // As much time as when a Redis goes away, from this moment on.
   away_since_ms_ = 0;
+  told_losses_.clear();
   for (const auto& identity : identities_) close_idle(*identity);
   for (Upstream* each : all_upstreams()) each->retarget();
 }
@@ -149,7 +153,8 @@ void Worker::check_quiet() {
     }
   }
   told_quiet_ = true;
-  process_.worker_quiet(index_);
+  for (const auto& [upstream, owned] : upstreams_) upstream->break_off();
+  process_.worker_quiet(index_, hand_over_);
 }
 
 std::vector<Upstream*> Worker::all_upstreams() const {
@@ -190,6 +195,12 @@ void Worker::on_upstream_ready(Upstream& upstream) {
       upstream.identity()->clients != 0) {
     keep_spare(*upstream.identity());
   }
+}
+
+void Worker::tell_planned_loss(std::string_view why) {
+  if (std::find(told_losses_.begin(), told_losses_.end(), why) != told_losses_.end()) return;
+  told_losses_.emplace_back(why);
+  log_info("upstream_lost", {{"reason", why}});
 }
 
 void Worker::on_upstream_lost(Upstream& upstream) {

@@ -141,6 +141,10 @@ Step select_database(Worker& worker, Client& client, const Request& request,
     wanted = wanted * 10 + (c - '0');
   }
   if (request.frame.args[1].empty()) wanted = -1;
+  // Whatever Redis says, nothing changes, so nothing has to wait for it.
+  if (wanted == client.session.db && !client.pinned()) {
+    return forward_plain(worker, client, request, &row);
+  }
   if (!drained_or_wait(client)) return Step::kWait;
   // A shared connection stays on one database: it is asked on one that is on the wanted database
   // already, and that could only be made if Redis allows it. What is no small number is asked on

@@ -62,7 +62,7 @@ Step forward_own(Worker& worker, Client& client, const Request& request, const C
   entry.kind = kind;
   entry.topic = topic;
   // EXEC, DISCARD, UNWATCH; and WATCH, which would stay behind on another connection.
-  entry.bound = entry.bound || topic != Topic::kNone || row.handling == Handling::kWatch;
+  entry.bound = entry.bound || topic != Topic::kNone;
   worker.record_command(&row, CommandRoute::kDedicated);
   worker.forward(client, *client.dedicated, entry, request.block, request.bytes);
   return Step::kDone;

@@ -285,6 +285,7 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
       if (!entry.silent) reply(client, kNotInTransactionReply);
       break;
     case Topic::kNone:
+    case Topic::kBegin:
     case Topic::kQuorum:
     case Topic::kTag:
     case Topic::kGate:

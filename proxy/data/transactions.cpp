@@ -35,6 +35,7 @@ Step queue_local(Worker& worker, Client& client, const Request& request, const C
     client.extra().ask_name = client.extra().ask_name || names;
   }
   client.keep_dedicated = client.dedicated->tainted = true;
+  ++client.session.multi_commands;
   return forward_own(worker, client, request, row);
 }
 
@@ -82,7 +83,7 @@ Step handle_transaction(Worker& worker, Client& client, const Request& request,
       } else {
         session.watching = client.dedicated->watched = true;
       }
-      return forward_own(worker, client, request, row);
+      return forward_own(worker, client, request, row, EntryKind::kReply, Topic::kBegin);
     case Handling::kUnwatch:
       if (client.extra_) client.extra_->watch_lost = false;
       if (session.in_multi || !session.watching) break;

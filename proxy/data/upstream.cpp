@@ -123,7 +123,17 @@ void Upstream::ask_quorum() {
   const uint32_t patience_ms = std::max(worker_.settings().hold.timeout_ms, kQuorumMsLeast);
   const std::string timeout_ms = std::to_string(patience_ms);
   send(entry, {}, encode_request(std::vector<std::string_view>{"WAIT", replicas, timeout_ms}));
-  if (role_ == Role::kQuorum && batch_until_ == 0) batch_until_ = queued_total_;
+  ++waits_;
+}
+
+// Redis reads nothing behind a WAIT that blocks: it stays here, where it can go elsewhere.
+uint64_t Upstream::end_of_batch() {
+  uint64_t end = front_offset_;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    end += entries_[i].size;
+    if (entries_[i].topic == Topic::kQuorum) break;
+  }
+  return end;
 }
 
 void Upstream::answer_in_turn(Entry entry, Canned canned) {
@@ -136,14 +146,16 @@ void Upstream::answer_in_turn(Entry entry, Canned canned) {
 
 void Upstream::flush() {
   if (state_ == State::kIdle && worker_.now_ms() >= retry_at_ms_ && !out_.empty()) connect();
-  if (parked_ && !blocks()) return lost("the primary has moved");
+  if (parked_ && !blocks()) return lost("the primary has moved", true);
   if (held_ && stream_ != nullptr && quiet()) leave_far();
   if (role_ < Role::kDedicated) ask_tag();
   gate_open_ = false;
-  if (role_ == Role::kQuorum) ask_quorum();
+  // (While one is awaited, what comes is collected for the next.)
+  if (role_ == Role::kQuorum && waits_ == 0) ask_quorum();
   if (state_ != State::kReady || want_write_) return;
-  // Redis reads nothing behind a WAIT that blocks: it stays here, where it can go elsewhere.
-  const uint64_t until = batch_until_ != 0 ? std::min(batch_until_, send_until_) : send_until_;
+  if (held_ && send_until_ == UINT64_MAX) send_until_ = end_of_begun();
+  if (waits_ != 0 && batch_until_ == 0) batch_until_ = end_of_batch();
+  const uint64_t until = waits_ != 0 ? std::min(batch_until_, send_until_) : send_until_;
   while (!out_.empty() && sent_total_ < until && may_use_redis()) {
     iovec pieces[kIovecsMax];
     int count = out_.fill(pieces, kIovecsMax);
@@ -339,6 +351,7 @@ void Upstream::consume(const BlockRef& block, const char* p, const char* end) {
     if (opaque_ && state_ == State::kReady && entries_.empty())
       return deliver_opaque(block, p, end);
     if (state_ == State::kHandshake) {
+      if (proof_ && !prove(p, end)) continue;
       bool done = false;
       const size_t n = cursor_.feed(p, static_cast<size_t>(end - p), done);
       collected_.append(p, n);
@@ -597,16 +610,23 @@ void Upstream::finish_front() {
 // The voters have the writes, or whether they have is not known: an error (which says that the
 // command did not run) is passed on either way.
 void Upstream::release_quorum(std::string_view answer, unsigned replicas) {
+  // A replica that came while WAIT blocked may have been counted, and more may be needed for it.
+  replicas = std::max(replicas, worker_.topology().quorum_replicas);
   ReplyElement element;
   const bool enough = ReplyReader(answer).next(element) && answer.starts_with(':') &&
                       element.integer >= static_cast<int64_t>(replicas);
   batch_until_ = 0;
+  waits_ -= waits_ != 0;
   if (!out_.empty()) worker_.mark_dirty(*this);
   std::vector<HeldReply> replies;
   replies.swap(held_replies_);
   held_bytes_ = 0;
   for (HeldReply& held : replies) {
     const Entry& entry = held.entry;
+    if (entry.canned != Canned::kNone) {
+      worker_.on_canned(*this, entry);
+      continue;
+    }
     const bool executes = entry.write || entry.topic == Topic::kExec;
     if (!enough && (executes || entry.strong) && !held.bytes.starts_with('-')) {
       held.entry.canned = executes ? Canned::kNoQuorum : Canned::kNotShown;
@@ -628,7 +648,11 @@ void Upstream::deliver_canned() {
     const Entry entry = entries_.front();
     entries_.pop();
     front_offset_ += entry.size;
-    worker_.on_canned(*this, entry);
+    if (held_replies_.empty()) {
+      worker_.on_canned(*this, entry);
+    } else {
+      held_replies_.push_back({entry, {}});  // its turn comes behind those that wait for a quorum
+    }
   }
 }
 

@@ -23,6 +23,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -32,6 +33,7 @@
 #include "health/backoff.h"
 #include "proxy/data/buffer.h"
 #include "proxy/data/client.h"
+#include "proxy/data/redis_proof.h"
 #include "proxy/data/target.h"
 #include "proxy/peer/link.h"
 #include "session/pubsub.h"
@@ -66,6 +68,7 @@ enum class Topic : uint8_t {
   kNone,
   kSubscribe,
   kUnblocked,  // a blocking command is answered
+  kBegin,      // MULTI, or a WATCH in front of it
   kExec,
   kProtocolNow,
   kNameNow,
@@ -203,6 +206,8 @@ class Upstream final : private StreamUser {
   // Sends nothing that is queued from now on, until release().
   void hold();
   void release();
+  // What has begun and does not end is cut where it is.
+  void break_off();
   // Nothing that was sent is unanswered, but for what blocks.
   bool quiet();
   bool watched = false;  // WATCH was sent on it, and nothing that ends that was answered
@@ -215,6 +220,8 @@ class Upstream final : private StreamUser {
   bool failing_fast() const { return failing_fast_; }
   bool closed() const { return state_ == State::kClosed; }
   bool retired() const { return retired_; }
+  // At the pace of the client at its front, which keeps nobody's memory but its own.
+  bool reads_slowly() const { return paused_; }
   size_t outstanding() const { return entries_.size(); }
   // ... but for what azimuth has asked for itself.
   bool owes_clients();
@@ -253,12 +260,15 @@ class Upstream final : private StreamUser {
   void on_stream_end(StreamEnd end, uint64_t delivered) override;
   void connect_far(const Target& target);
   void leave_far();
+  uint64_t end_of_begun();
+  uint64_t end_of_batch();
   bool blocks();
   bool may_use_redis();
   // As much as the kernel, or the stream's window, takes now; -1 where the connection was lost.
   ssize_t write(iovec* pieces, int count);
   void queue_bytes(const BlockRef& block, std::string_view bytes);
   void start_handshake();
+  bool prove(const char*& p, const char* end);
   void finish_handshake(std::string_view reply);
   void on_writable();
   void on_readable();
@@ -275,7 +285,8 @@ class Upstream final : private StreamUser {
   void note_sent(const Entry& entry);
   void take_tag(std::string_view role);
   void check_gate(std::string_view role);
-  void lost(std::string_view why);
+  // `planned`: nothing went wrong, and the log need not warn.
+  void lost(std::string_view why, bool planned = false);
   std::vector<Entry> take_outstanding();
   void update_poll();
   void close_socket();
@@ -289,11 +300,13 @@ class Upstream final : private StreamUser {
   Role role_;
   bool want_write_ = false;
   uint8_t handshake_replies_ = 1;
+  std::unique_ptr<RedisProof> proof_;  // of kHandshake, while the process is not known
   bool paused_ = false;
   bool awaits_lease_ = false;  // not read, since what it says may not be true any more
   bool held_ = false;
   bool parked_ = false;  // stays with a Redis that leads no longer, until that ends what blocks
   bool told_parked_ = false;
+  bool told_lost_ = false;
   bool opaque_ = false;
   bool retired_ = false;
   bool failing_fast_ = false;
@@ -321,8 +334,6 @@ class Upstream final : private StreamUser {
   };
   std::vector<HeldReply> held_replies_;
   size_t held_bytes_ = 0;
-  uint64_t batch_until_ =
-      0;  // of kQuorum: behind it nothing is sent before WAIT is answered; 0: none
   bool quorum_due_ = false;  // a write was queued since ask_quorum()
   // Positions. Requests queued since the last ROLE was make a batch; those in the queue of `tags_`
   // wait for theirs.
@@ -342,14 +353,18 @@ class Upstream final : private StreamUser {
   std::deque<Gate> gates_;
   bool gate_open_ = false;
   uint64_t heard_ms_ = 0;  // when the replica last said something
+  size_t waits_ = 0;       // WAITs of ask_quorum() that are not answered
+  // Behind the first of them nothing is sent: in queued_total_'s count; 0: it is not looked up yet.
+  uint64_t batch_until_ = 0;
   // Bytes ever queued; those taken out of the queue by the socket or the stream; and those that
   // Redis may have seen, which are less where a far node says so in the end.
   uint64_t queued_total_ = 0;
   uint64_t taken_total_ = 0;
   uint64_t sent_total_ = 0;
-  uint64_t send_until_ = UINT64_MAX;  // while held: in queued_total_'s count
-  uint64_t handshake_bytes_ = 0;      // of this connection, sent in front of
-  uint64_t requests_before_ = 0;      // ... what sent_total_ counted when it was made
+  // While held: in queued_total_'s count; UINT64_MAX: what has begun has not come to its end yet.
+  uint64_t send_until_ = UINT64_MAX;
+  uint64_t handshake_bytes_ = 0;  // of this connection, sent in front of
+  uint64_t requests_before_ = 0;  // ... what sent_total_ counted when it was made
   uint64_t front_offset_ = 0;  // where the front entry's request begins, in queued_total_'s count
   uint64_t redis_client_id_ = 0;
   uint64_t down_since_ms_ = 0;

@@ -18,7 +18,7 @@ void Upstream::connect() {
   if (state_ != State::kIdle) return;
   const Target& target = worker_.target();
   if (role_ != Role::kReplica) {
-    if (target.kind == TargetKind::kNone) return lost("there is no primary");
+    if (target.kind == TargetKind::kNone) return lost("there is no primary", true);
     if (target.kind == TargetKind::kFar) return connect_far(target);
   }
   const SocketAddress& address = worker_.redis_address();
@@ -51,7 +51,10 @@ void Upstream::on_stream_open() {
 
 void Upstream::on_stream_writable() { on_writable(); }
 
-void Upstream::on_stream_hold() { hold(); }
+void Upstream::on_stream_hold() {
+  hold();
+  worker_.retry_in(kStragglersMsMax);
+}
 
 void Upstream::on_stream_end(StreamEnd end, uint64_t delivered) {
   stream_ = nullptr;
@@ -60,9 +63,12 @@ void Upstream::on_stream_end(StreamEnd end, uint64_t delivered) {
     const uint64_t requests = delivered - std::min(delivered, handshake_bytes_);
     sent_total_ = std::min(sent_total_, requests_before_ + requests);
   }
+  // It was refused before it stood: an election is under way, and whoever holds it tells.
+  const bool turned_away = end == StreamEnd::kRefused && state_ != State::kReady;
   lost(end == StreamEnd::kLost      ? "the link to the primary's node is lost"
        : end == StreamEnd::kRefused ? "the node leads no longer, or its redis is away"
-                                    : "closed by redis");
+                                    : "closed by redis",
+       turned_away);
 }
 
 void Upstream::start_handshake() {
@@ -71,7 +77,15 @@ void Upstream::start_handshake() {
   if (identity_ != nullptr && identity_->logged_in) {
     args.insert(args.end(), {"AUTH", identity_->user, identity_->secret});
   }
-  std::string request = encode_request(args);
+  std::string request;
+  // (What a replica is, ROLE says in front of each batch of reads.)
+  const bool near_primary = stream_ == nullptr && role_ != Role::kReplica;
+  if (near_primary && !worker_.process().lease.any_process()) {
+    const RedisSettings& own = *worker_.settings().redis;
+    proof_ = std::make_unique<RedisProof>(own.username, own.password);
+    request = proof_->request();
+  }
+  append_request(request, args);
   const int32_t own_db = identity_ != nullptr ? identity_->db : 0;
   if (own_db != 0) {
     const std::string number = std::to_string(own_db);
@@ -88,6 +102,22 @@ void Upstream::start_handshake() {
   requests_before_ = sent_total_;
   want_write_ = false;
   update_poll();
+}
+
+// Whether this is the redis-server that was promoted, and no other that listens in its place.
+// True: so it is, and there may be more to read.
+bool Upstream::prove(const char*& p, const char* end) {
+  p += proof_->feed(p, static_cast<size_t>(end - p));
+  if (proof_->state() == RedisProof::State::kAsked) return false;
+  const std::unique_ptr<RedisProof> proof = std::move(proof_);
+  if (proof->state() == RedisProof::State::kRefused) {
+    lost(proof->why());
+  } else if (!worker_.process().lease.is_promoted(proof->process())) {
+    lost("it is another redis-server than the one that leads");
+  } else {
+    return p != end;
+  }
+  return false;
 }
 
 void Upstream::finish_handshake(std::string_view reply) {
@@ -125,7 +155,7 @@ void Upstream::finish_handshake(std::string_view reply) {
   state_ = State::kReady;
   // What has waited for the connection has not waited for Redis.
   for (size_t i = 0; i < entries_.size(); ++i) entries_[i].start_us = worker_.now_us();
-  if (down_since_ms_ != 0)
+  if (down_since_ms_ != 0 && told_lost_)
     log_info("upstream_back", {{"after_ms", worker_.now_ms() - down_since_ms_}});
   down_since_ms_ = 0;
   failing_fast_ = false;
@@ -178,7 +208,7 @@ void Upstream::retarget() {
   }
   held_ = false;  // what was held goes to the new one
   send_until_ = UINT64_MAX;
-  if (state_ != State::kIdle) lost("the primary has moved");
+  if (state_ != State::kIdle) lost("the primary has moved", true);
   if (state_ != State::kIdle || worker_.target().kind == TargetKind::kNone) return;
   failing_fast_ = false;
   down_since_ms_ = 0;
@@ -188,14 +218,27 @@ void Upstream::retarget() {
 
 void Upstream::hold() {
   if (held_ || role_ == Role::kReplica) return;
-  // A transaction that has begun is let end.
-  const Client* client = worker_.client(owner);
-  if (client != nullptr && (client->session.in_multi || client->ending != 0)) return;
   held_ = true;
   held_since_ms_ = worker_.now_ms();
-  // The rest of a request that has gone in part goes, too.
-  send_until_ = want_write_ ? queued_total_ : sent_total_;
+  send_until_ = end_of_begun();
   worker_.mark_dirty(*this);
+}
+
+// Where sending may stop: nothing that has left in part is cut there, no transaction that has
+// begun, and no write from the WAIT that its reply is held for. UINT64_MAX: its end is still to
+// come from the client.
+uint64_t Upstream::end_of_begun() {
+  uint64_t at = front_offset_;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    const Entry& entry = entries_[i];
+    const bool goes_on =
+        entry.topic == Topic::kQuorum || (entry.bound && entry.topic != Topic::kBegin);
+    if (at >= sent_total_ && !goes_on) return at;
+    at += entry.size;
+  }
+  const Client* client = worker_.client(owner);
+  const bool open = client != nullptr && (client->session.in_multi || client->stream);
+  return open ? UINT64_MAX : at;
 }
 
 // The client waits for what only its Redis can end.
@@ -213,7 +256,12 @@ void Upstream::leave_far() {
   }
   held_ = false;
   send_until_ = UINT64_MAX;
-  lost("its node hands over");
+  lost("its node hands over", true);
+}
+
+void Upstream::break_off() {
+  if (!held_ || send_until_ != UINT64_MAX) return;
+  send_until_ = want_write_ ? queued_total_ : sent_total_;
 }
 
 void Upstream::release() {
@@ -223,7 +271,9 @@ void Upstream::release() {
 }
 
 bool Upstream::quiet() {
-  if (state_ != State::kReady || entries_.empty()) return true;
+  if (state_ != State::kReady) return true;
+  if (held_ && send_until_ == UINT64_MAX) return false;
+  if (entries_.empty()) return true;
   if (front_offset_ >= std::min(sent_total_, send_until_)) return true;
   return entries_.front().topic == Topic::kUnblocked || entries_.front().topic == Topic::kSubscribe;
 }
@@ -236,6 +286,7 @@ void Upstream::on_tick(uint64_t now_ms) {
     update_poll();
     worker_.mark_dirty(*this);
   }
+  if (held_ && now_ms - held_since_ms_ >= kStragglersMsMax) break_off();
   // The hand-over that it waits for has been given up, or its epoch would be over by now.
   if (held_ && stream_ != nullptr && !blocks() && now_ms - held_since_ms_ > kHandOverMsMax) {
     release();
@@ -277,6 +328,7 @@ void Upstream::close_socket() {
   if (stream_ != nullptr) std::exchange(stream_, nullptr)->close();
   want_write_ = paused_ = awaits_lease_ = parked_ = told_parked_ = false;
   poll_events_ = 0;
+  proof_.reset();
   cursor_ = ReplyCursor();
   redis_client_id_ = 0;
   name.clear();

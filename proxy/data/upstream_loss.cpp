@@ -8,12 +8,17 @@
 
 namespace azimuth {
 
-void Upstream::lost(std::string_view why) {
+void Upstream::lost(std::string_view why, bool planned) {
   if (state_ == State::kClosed) return;
   if (role_ == Role::kReplica) return give_up_replica(why);
   const bool was_ready = state_ == State::kReady;
   if (was_ready || down_since_ms_ == 0) {
-    log_warning("upstream_lost", {{"reason", why}, {"outstanding", entries_.size()}});
+    if (planned) {
+      worker_.tell_planned_loss(why);
+    } else {
+      log_warning("upstream_lost", {{"reason", why}, {"outstanding", entries_.size()}});
+    }
+    told_lost_ = !planned;
   }
   close_socket();
   state_ = State::kIdle;
@@ -113,7 +118,7 @@ std::vector<Entry> Upstream::take_outstanding() {
   open_tag_ = Tag();
   gates_.clear();
   tag_due_ = gate_open_ = false;
-  batch_until_ = 0;
+  batch_until_ = waits_ = 0;
   quorum_due_ = reply_started_ = in_push_ = false;
   reply_bytes_ = 0;
   cursor_ = ReplyCursor();

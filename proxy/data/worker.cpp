@@ -39,7 +39,10 @@ Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings>
   compute_plain_roles();
   target_ = target_of(*topology_);
   if (process_.link) {
-    if (settings_->redis) relays_.emplace(&loop_, link_metrics_, process_.lease, redis_address_);
+    if (settings_->redis) {
+      relays_.emplace(&loop_, link_metrics_, process_.lease, redis_address_);
+      relays_->set_login(settings_->redis->username, settings_->redis->password);
+    }
     links_.emplace(&loop_, *process_.link, relays_ ? &*relays_ : nullptr, link_metrics_,
                    [this] { return random_(); });
   }
@@ -157,7 +160,7 @@ void Worker::on_tick() {
   for (Upstream* upstream : all) {
     upstream->on_tick(now);
     if (upstream->closed()) continue;
-    if (upstream->retired()) ++retired;
+    if (upstream->retired() && !upstream->reads_slowly()) ++retired;
     if (upstream->held_up_since_ms() != 0 && now - upstream->held_up_since_ms() > kHeldUpMsMax) {
       upstream->cut_front(CutReason::kOutputLimit);
     }
@@ -217,15 +220,21 @@ void Worker::on_tick() {
   check_auth_connection(now);
   for (auto& listener : listeners_) start_accepting(*listener);
   check_clients(now);
-  if (draining_ && now >= drain_deadline_ms_) {
-    for_each_client([this](Client& late) {
-      if (late.stream && late.inflight == 1) {
-        reply(late, kCutShortReply);
-        flush_client(late);
-      }
-      cut(late, CutReason::kDrain);
-    });
-  }
+  if (draining_) end_late_ones(now);
+}
+
+// A request that has not come whole may, as long as its client goes on sending it.
+void Worker::end_late_ones(uint64_t now) {
+  for_each_client([&](Client& late) {
+    const bool stalls =
+        late.stream && late.wait == Wait::kNone && now - late.stream->heard_ms >= kDrainStallMsMax;
+    if (now < drain_deadline_ms_ && !stalls) return;
+    if (late.stream && late.inflight == 1) {
+      reply(late, kCutShortReply);
+      flush_client(late);
+    }
+    cut(late, CutReason::kDrain);
+  });
 }
 
 // A new connection to Redis shows whether the default user is open: a password may be set by
@@ -341,9 +350,14 @@ void Worker::ask_all(Client& asking, Ask ask, Done done) {
 void Worker::apply_settings(std::shared_ptr<const Settings> settings) {
   settings_ = std::move(settings);
   slowlog_.configure(settings_->slowlog.threshold_us, settings_->slowlog.entries_max);
+  if (relays_ && settings_->redis) {
+    relays_->set_login(settings_->redis->username, settings_->redis->password);
+  }
 }
 
-void Worker::set_topology(std::shared_ptr<const Topology> topology, SocketAddress redis_address) {
+void Worker::set_topology(std::shared_ptr<const Topology> topology, SocketAddress redis_address,
+                          uint64_t hand_over) {
+  hand_over_ = hand_over;
   topology_ = std::move(topology);
   redis_address_ = redis_address;
   compute_plain_roles();

@@ -60,8 +60,9 @@ struct Process {
   std::optional<LinkSettings> link;  // none: no cluster, and so no peers
   // Runs on the control thread.
   std::function<void(std::function<void()>)> post_to_control;
-  // A worker has nothing in flight any more, while the topology says `holding`. Any thread.
-  std::function<void(unsigned worker)> worker_quiet;
+  // A worker has nothing in flight any more, while the topology says `holding` for this hand-over.
+  // Any thread.
+  std::function<void(unsigned worker, uint64_t hand_over)> worker_quiet;
   // AZIMUTH SWITCHOVER, or ELECT FORCE. `answer` runs on the control thread: empty when the new
   // primary is ready, else why not. Any thread; unset without a cluster.
   std::function<void(bool force, std::string node, std::function<void(const std::string&)> answer)>
@@ -109,7 +110,9 @@ class Worker {
   void wake() { uv_async_send(&wake_); }
   void drain();  // on the worker's thread
   void apply_settings(std::shared_ptr<const Settings> settings);
-  void set_topology(std::shared_ptr<const Topology> topology, SocketAddress redis_address);
+  // `hand_over`: the number of the hand-over that the topology is holding for.
+  void set_topology(std::shared_ptr<const Topology> topology, SocketAddress redis_address,
+                    uint64_t hand_over);
   void set_extra_commands(std::shared_ptr<const ExtraCommands> commands);
   const WorkerMetrics& metrics() const { return metrics_; }
   const LinkMetrics& link_metrics() const { return link_metrics_; }
@@ -152,6 +155,8 @@ class Worker {
   void on_canned(Upstream& upstream, const Entry& entry);
   void on_upstream_ready(Upstream& upstream);
   void on_upstream_lost(Upstream& upstream);
+  // All connections follow a primary that moves: it is told once.
+  void tell_planned_loss(std::string_view why);
   void on_dedicated_lost(Upstream& upstream);
   void on_dedicated_refused(Upstream& upstream);
   void tell_login_known();
@@ -264,6 +269,7 @@ class Worker {
   void on_tick();
   void on_mail();
   void finish_drain();
+  void end_late_ones(uint64_t now_ms);
   void finish_replied(Client& client);
   void drained(Client& client);
   void finish_soon(Client& client);
@@ -297,6 +303,8 @@ class Worker {
   bool holding_ = false;     // a hand-over is under way: nothing new is sent
   bool told_quiet_ = false;  // ... and what was sent is answered
   uint64_t holding_since_ms_ = 0;
+  uint64_t hand_over_ = 0;                // the last one's number
+  std::vector<std::string> told_losses_;  // since the primary was another one
   WorkerMetrics metrics_;
   Slowlog slowlog_;
   ScriptCache scripts_;

@@ -9,6 +9,7 @@
 
 #include "proxy/clock.h"
 #include "proxy/control/log.h"
+#include "proxy/data/redis_proof.h"
 #include "proxy/group/redis_control.h"
 
 namespace azimuth {
@@ -181,6 +182,7 @@ void Group::share_facts(Instant now) {
     const LocalRedis& facts = redis_->pilot().facts();
     if (facts != told_) {
       told_ = facts;
+      if (facts.done == OrderKind::kLead) lease_.set_process(process_of(facts.run_id));
       leadership_.on_redis(now, facts);
     }
     record.redis_ready = facts.alive && !facts.loading;

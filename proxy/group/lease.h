@@ -1,9 +1,11 @@
 // What the data path must know of leadership at the very moment that it writes: the epoch that this
-// node leads, and until when.
+// node leads, until when, and which process of redis-server it was that was promoted.
 //
 // Invariants: written by the control thread alone, read by every worker right before each write to
 // the local Redis (I2). `until` of an epoch only grows, until the lease is dropped by setting it to
-// zero. A lease of another epoch than asked for is no lease. Any thread.
+// zero. A lease of another epoch than asked for is no lease. `process` names a redis-server that
+// was seen promoted, with its order carried out, and never merely what listens at its address. Any
+// thread.
 #pragma once
 
 #include <atomic>
@@ -15,8 +17,14 @@ namespace azimuth {
 
 class Lease {
  public:
-  // In front of a single Redis: nobody to ask, for ever.
-  void grant_for_ever() { set(0, kNever); }
+  static constexpr std::uint64_t kAnyProcess = 0;
+  static constexpr std::uint64_t kNoProcess = 1;  // none has been promoted yet
+
+  // In front of a single Redis: nobody to ask, for ever, and whatever answers is it.
+  void grant_for_ever() {
+    set(0, kNever);
+    set_process(kAnyProcess);
+  }
   void set(std::uint64_t epoch, Instant until) {
     if (epoch != epoch_.load(std::memory_order_relaxed)) until_ms_.store(0);
     epoch_.store(epoch);
@@ -30,7 +38,13 @@ class Lease {
     return clock_now().ms < until_ms && epoch_.load() == epoch;
   }
 
+  // As process_of() of proxy/data/redis_proof.h makes it.
+  void set_process(std::uint64_t process) { process_.store(process); }
+  bool any_process() const { return process_.load() == kAnyProcess; }
+  bool is_promoted(std::uint64_t process) const { return process_.load() == process; }
+
  private:
+  std::atomic<std::uint64_t> process_{kNoProcess};
   std::atomic<std::uint64_t> epoch_{0};
   std::atomic<std::int64_t> until_ms_{0};
 };

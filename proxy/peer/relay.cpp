@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "proxy/data/redis_proof.h"
+
 namespace azimuth {
 
 class Relays::Relay final : public Pipe {
@@ -17,6 +19,11 @@ class Relays::Relay final : public Pipe {
   }
 
   void begin(int fd) { attach(fd, true); }
+  bool go_on() {
+    const bool may = may_read();
+    if (may) look_again();
+    return may;
+  }
   void hold() {
     if (stream() != nullptr) stream()->hold();
   }
@@ -35,7 +42,25 @@ class Relays::Relay final : public Pipe {
  private:
   // A replica may read on while the lease is being renewed: what it gets is of its own epoch.
   bool may_write() override { return kind == StreamKind::kTunnel || owner_.lease_.holds(epoch); }
+  // What is parked waits for the end of what blocks, which its Redis tells when it is demoted.
+  bool may_read() override { return may_write() || parked; }
+  void on_kept_back() override { owner_.kept_back_.push_back(this); }
   void on_connected() override {
+    if (kind != StreamKind::kCommands || owner_.lease_.any_process()) return open();
+    proof_ = std::make_unique<RedisProof>(owner_.username_, owner_.password_);
+    ask(proof_->request());
+  }
+  void on_answer(std::string_view bytes) override {
+    const std::size_t used = proof_->feed(bytes.data(), bytes.size());
+    if (proof_->state() == RedisProof::State::kAsked) return;
+    const bool promoted = proof_->state() == RedisProof::State::kAnswered && used == bytes.size() &&
+                          owner_.lease_.is_promoted(proof_->process());
+    if (!promoted) return finish(StreamEnd::kRefused);
+    proof_.reset();
+    open();
+    let_pass();
+  }
+  void open() {
     if (stream() != nullptr) stream()->opened();
   }
   void on_queued() override {
@@ -45,6 +70,7 @@ class Relays::Relay final : public Pipe {
   void on_finished() override { owner_.bury(*this); }
 
   Relays& owner_;
+  std::unique_ptr<RedisProof> proof_;
 };
 
 Relays::Relays(uv_loop_t* loop, LinkMetrics& metrics, const Lease& lease, SocketAddress redis)
@@ -72,6 +98,11 @@ void Relays::on_stream_offered(Stream& stream) {
   metrics_.relays_opened.add();
   metrics_.relays.add(1);
   made.begin(fd);
+}
+
+void Relays::set_login(std::string_view username, std::string_view password) {
+  username_ = username;
+  password_ = password;
 }
 
 void Relays::hold(bool on) {
@@ -107,6 +138,7 @@ void Relays::flush() {
     dirty_[i]->flush();
   }
   dirty_.clear();
+  std::erase_if(kept_back_, [](Relay* relay) { return relay->go_on(); });
   buried_.clear();
 }
 
@@ -115,6 +147,7 @@ void Relays::bury(Relay& relay) {
   const auto at = relays_.find(&relay);
   commands_ -= relay.kind == StreamKind::kCommands && !relay.parked;
   metrics_.relays.add(-1);
+  std::erase(kept_back_, &relay);
   buried_.push_back(std::move(at->second));
   relays_.erase(at);
 }

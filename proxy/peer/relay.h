@@ -4,13 +4,17 @@
 // Invariants: a byte of a command stream is written to Redis only while this node's lease holds for
 // the stream's epoch, checked right before each write (I2); when it does not, the stream ends with
 // kRefused and the number of bytes that the kernel took for Redis, so that the other side knows
-// what was never executed (I6). A tunnel is let through while this node leads, or led last, its
-// epoch. At most kRelaysMax relays a worker, each with at most a window's bytes on their way to
-// Redis (I8). Owned by one worker.
+// what was never executed (I6). What its Redis says is passed back only while the lease holds, too:
+// it may have run the command late, when somebody else led (I4). Nothing of a command stream
+// reaches a redis-server but the promoted one: it is asked first (I3). A tunnel is let through
+// while this node leads, or led last, its epoch. At most kRelaysMax relays a worker, each with at
+// most a window's bytes on their way to Redis (I8). Owned by one worker.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -28,6 +32,8 @@ class Relays final : public StreamHost {
   ~Relays() override;
 
   void set_redis(const SocketAddress& redis) { redis_ = redis; }
+  // This node's own, for the question who it is.
+  void set_login(std::string_view username, std::string_view password);
   // The epoch that this node leads or led last: tunnels of no other are let in. 0: none.
   void set_tunnel_epoch(std::uint64_t epoch) { tunnel_epoch_ = epoch; }
   // A planned hand-over: asks all command streams to close when they are answered, and refuses new
@@ -57,6 +63,7 @@ class Relays final : public StreamHost {
   LinkMetrics& metrics_;
   const Lease& lease_;
   SocketAddress redis_;
+  std::string username_, password_;
   std::vector<char> scratch_;
   std::uint64_t tunnel_epoch_ = 0;
   std::size_t commands_ = 0;
@@ -65,6 +72,7 @@ class Relays final : public StreamHost {
   bool closed_ = false;
   std::unordered_map<Relay*, std::unique_ptr<Relay>> relays_;
   std::vector<Relay*> dirty_;
+  std::vector<Relay*> kept_back_;  // have something to say, and no lease
   std::vector<std::unique_ptr<Relay>> buried_;
 };
 

@@ -54,7 +54,7 @@ void Pipe::queue(const BlockRef& block, std::string_view bytes) {
 }
 
 void Pipe::flush() {
-  if (finished_ || connecting_ || want_write_ || broken_) return;
+  if (finished_ || connecting_ || asking_ || want_write_ || broken_) return;
   while (!queue_.empty()) {
     iovec pieces[kIovecsMax];
     msghdr message{};
@@ -97,6 +97,7 @@ void Pipe::on_poll(uv_poll_t* handle, int status, int events) {
     if (known != 0 || status < 0) return self->finish(StreamEnd::kRefused);
     self->connecting_ = false;
     self->on_connected();
+    if (self->finished_) return;
     self->update_poll();
     return self->flush();
   }
@@ -108,8 +109,31 @@ void Pipe::on_poll(uv_poll_t* handle, int status, int events) {
   }
 }
 
+void Pipe::ask(std::string_view request) {
+  asking_ = true;
+  // A fresh socket takes a few hundred bytes at once.
+  const ssize_t n = ::send(fd_, request.data(), request.size(), MSG_NOSIGNAL);
+  if (n != static_cast<ssize_t>(request.size())) finish(StreamEnd::kRefused);
+}
+
+void Pipe::let_pass() {
+  asking_ = false;
+  flush();
+}
+
 void Pipe::on_readable() {
   if (stream_ == nullptr) return;
+  if (asking_) {
+    const ssize_t n = ::recv(fd_, scratch_.data(), scratch_.size(), 0);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return;
+    if (n <= 0) return finish(StreamEnd::kRefused);
+    return on_answer({scratch_.data(), static_cast<std::size_t>(n)});
+  }
+  if (!may_read()) {
+    kept_back_ = true;
+    on_kept_back();
+    return update_poll();
+  }
   const std::size_t room = std::min(stream_->room(), scratch_.size());
   if (room == 0) {
     stream_full_ = true;
@@ -128,9 +152,14 @@ void Pipe::on_readable() {
   stream_->send(&piece, 1);
 }
 
+void Pipe::look_again() {
+  kept_back_ = false;
+  update_poll();
+}
+
 // Answers that are here already: each is one outcome less that nobody knows.
 void Pipe::read_last_words() {
-  while (stream_ != nullptr) {
+  while (stream_ != nullptr && may_read()) {
     const std::size_t room = std::min(stream_->room(), scratch_.size());
     const ssize_t n = room == 0 ? 0 : ::recv(fd_, scratch_.data(), room, MSG_DONTWAIT);
     if (n <= 0) return;
@@ -149,7 +178,7 @@ void Pipe::on_stream_writable() {
 void Pipe::finish(StreamEnd end) {
   if (finished_) return;
   finished_ = true;
-  if (end == StreamEnd::kRefused && !connecting_) read_last_words();
+  if (end == StreamEnd::kRefused && !connecting_ && !asking_) read_last_words();
   close_socket();
   if (stream_ != nullptr) std::exchange(stream_, nullptr)->end(end, written_);
   on_finished();
@@ -157,7 +186,7 @@ void Pipe::finish(StreamEnd end) {
 
 void Pipe::update_poll() {
   if (poll_ == nullptr) return;
-  const bool read = !connecting_ && stream_ != nullptr && !stream_full_;
+  const bool read = !connecting_ && stream_ != nullptr && !stream_full_ && !kept_back_;
   const int events = (read ? UV_READABLE : 0) | (connecting_ || want_write_ ? UV_WRITABLE : 0);
   if (events == poll_events_) return;
   poll_events_ = events;

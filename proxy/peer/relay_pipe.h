@@ -4,7 +4,8 @@
 // Invariants: reads from the socket no more than the stream takes at once, so nothing is kept in
 // that direction; of the other at most a window and a quarter waits for the socket (I8). Bytes that
 // the stream brought go to the socket only after may_write() has said yes, asked right before each
-// write. Owned by one worker.
+// write, and the socket is read only after may_read() has; while an answer to ask() is awaited,
+// nothing passes. Owned by one worker.
 #pragma once
 
 #include <uv.h>
@@ -45,11 +46,20 @@ class Pipe : public StreamUser {
   Stream* stream() const { return stream_; }
   bool connecting() const { return connecting_; }
 
-  // Whether bytes may go to the socket at this moment. If not, the pipe is finished as refused.
+  // Whether bytes may go to the socket at this moment; if not, the pipe is finished as refused. And
+  // whether they may be taken from it; if not, they wait there for look_again().
   virtual bool may_write() = 0;
+  virtual bool may_read() = 0;
+  virtual void on_kept_back() {}
+  void look_again();
   // Bytes from the socket, on their way into the stream.
   virtual void on_socket_bytes(std::string_view) {}
   virtual void on_connected() {}
+  // A question of our own, in front of all that passes; its answer goes to on_answer() instead of
+  // the stream, until let_pass(). Right after the socket has connected.
+  void ask(std::string_view request);
+  virtual void on_answer(std::string_view) {}
+  void let_pass();
   // There is something to flush().
   virtual void on_queued() = 0;
   // Both sides are gone; the owner frees the pipe, but not before this turn is over.
@@ -70,7 +80,9 @@ class Pipe : public StreamUser {
   int fd_ = -1;
   int poll_events_ = 0;
   bool connecting_ = false;
+  bool asking_ = false;
   bool want_write_ = false;
+  bool kept_back_ = false;
   bool stream_full_ = false;  // the stream takes nothing now
   bool paused_ = false;       // the stream is to bring nothing now
   bool broken_ = false;  // the socket takes nothing any more, and may have something left to say

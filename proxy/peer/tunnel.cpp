@@ -39,6 +39,7 @@ class TunnelListener::Tunnel final : public Pipe {
 
  private:
   bool may_write() override { return !port_.cut_; }
+  bool may_read() override { return true; }
   void on_socket_bytes(std::string_view bytes) override {
     if (gate_->verdict() == SyncVerdict::kHandshake) gate_->on_replica(bytes);
   }

@@ -208,9 +208,9 @@ def clients_that_leave_while_redis_is_silent_are_released(stage):
 
 @only_azimuth
 def a_large_request_may_come_to_its_end_while_azimuth_stops(stage):
-    """One that streams when SIGTERM comes is answered; one that does not end in time gets an error."""
+    """One that streams when SIGTERM comes is answered; one that says no more of it gets an error, and keeps nobody."""
     redis = stage.redis()
-    front = stage.azimuth(redis, settings=["limits.drain_timeout_ms=1500"])
+    front = stage.azimuth(redis, settings=["limits.drain_timeout_ms=600000"])
     value = b"v" * 300_000
     request = encode([b"SET", b"k", value])
     with front.connect() as whole, front.connect() as half, redis.connect() as admin:
@@ -240,6 +240,89 @@ def a_large_request_may_come_to_its_end_while_azimuth_stops(stage):
         assert half.read_to_end(timeout=20).startswith(b"-CLUSTERDOWN azimuth: this node stops")
         assert admin.cmd("GET", "k") == value
     assert front.process.wait(20) == 0
+
+
+@only_azimuth
+def slow_readers_leave_stuck_connections_replaceable(stage):
+    """Connections that retired for clients that do not read are not counted as those that are stuck."""
+    redis = stage.redis()
+    front = stage.azimuth(redis, settings=["limits.client_output_bytes_max=4194304"])
+    value = b"v" * (24 << 20)
+    databases = range(5)
+    with front.connect() as other, redis.connect() as admin:
+        def write(database):
+            client = front.connect()
+            clients.append(client)
+            client.cmd("SELECT", database)
+            client.send("SET", "k", "v")
+
+        def blocked():
+            return int(re.search(rb"blocked_clients:(\d+)", admin.cmd("INFO", "clients"))[1])
+
+        admin.cmd("SET", "large", value)
+        clients = []
+        try:
+            for database in databases:
+                write(database)
+                assert clients[-1].read() == "OK"
+            for number in range(10):
+                clients.append(front.connect())
+                clients[-1].sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+                clients[-1].send("GET", "large")
+                wait_until(lambda: other.cmd("GET", "nothing") is None, what="others go on")
+                wait_until(lambda: waiting_readers(admin) == number + 1, what="it is a connection of its own")
+            admin.cmd("CLIENT", "PAUSE", 600000, "WRITE")
+            for database in databases:
+                write(database)
+            wait_until(lambda: blocked() == len(databases), what="each database's connection is held")
+
+            def replaced():
+                for database in databases:
+                    write(database)
+                return blocked() == 2 * len(databases)
+
+            wait_until(replaced, what="whoever comes now has a fresh connection")
+            admin.cmd("CLIENT", "UNPAUSE")
+        finally:
+            for client in clients:
+                client.close()
+
+
+def waiting_readers(admin):
+    """Connections of Redis whose reply nobody takes."""
+    return sum(int(size) > 1 << 20 for size in re.findall(rb"tot-mem=(\d+)", admin.cmd("CLIENT", "LIST")))
+
+
+@only_azimuth
+def a_select_that_changes_nothing_waits_for_nothing(stage):
+    """It is sent in its turn among the others, and Redis has the last word all the same."""
+    redis = stage.redis()
+    front = stage.azimuth(redis)
+    with front.connect() as client, redis.connect() as admin:
+        def reads():
+            return int(re.search(rb"total_reads_processed:(\d+)", admin.cmd("INFO", "stats"))[1])
+
+        for base in (0, 3):
+            assert client.cmd("SELECT", base) == "OK"
+            assert client.cmd("SET", "where", base) == "OK"
+            before = reads()
+            replies = client.pipeline(*[command for _ in range(200) for command in (["SELECT", base], ["GET", "where"])])
+            assert replies == ["OK", b"%d" % base] * 200
+            assert reads() - before < 100, "each waited for the one before it"
+        admin.cmd("ACL", "SETUSER", "default", "-select")
+        assert str(client.cmd("SELECT", 3)).startswith("NOPERM")
+        assert client.cmd("GET", "where") == b"3"
+
+
+@only_azimuth
+def a_transaction_counts_what_azimuth_answers_elsewhere(stage):
+    """CLIENT LIST's `multi`: commands that are queued, whoever would answer them outside."""
+    front = stage.azimuth(stage.redis())
+    with front.connect() as client, front.connect() as other:
+        own = client.cmd("CLIENT", "ID")
+        client.pipeline(["MULTI"], ["GET", "a"], ["CLIENT", "SETNAME", "n"], ["CLIENT", "ID"])
+        line = other.cmd("CLIENT", "LIST", "ID", own)
+        assert b" multi=3 " in line, line
 
 
 def resent_by(client):

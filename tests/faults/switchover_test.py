@@ -11,7 +11,7 @@ from writers import Writers
 import harness
 from cluster import Cluster
 from harness import only_azimuth, wait_until
-from resp import RespError
+from resp import RespError, encode
 
 
 def rounds_option(parser):
@@ -97,6 +97,63 @@ def switchovers_under_load_show_no_error(stage):
             assert writers.audit(primary.redis) == 0
             print(f"       {writers.summary()}", flush=True)
         cluster.assert_no_full_sync(full)
+
+
+def warnings(cluster):
+    return [line for node in cluster.nodes for line in node.events("upstream_lost") if "level=warn" in line]
+
+
+@only_azimuth
+def a_planned_move_is_no_news_for_each_connection(stage):
+    """Nothing went wrong: no warning, at the start neither, and few lines whatever the number of connections."""
+    with Moved(stage) as stand:
+        clients = [client for _ in range(10) for client in stand.at_each()]
+        for client in clients:
+            assert client.cmd("WATCH", "k") == "OK"  # one that has a connection of its own
+        before = [len(node.events("upstream_lost")) for node in stand.cluster.nodes]
+        stand.move()
+        for client in clients:
+            assert client.cmd("SET", "k", "v") == "OK"
+        assert not warnings(stand.cluster), warnings(stand.cluster)
+        for node, count in zip(stand.cluster.nodes, before):
+            assert count <= 2, node.events("upstream_lost")
+            assert len(node.events("upstream_lost")) - count <= 3, node.events("upstream_lost")
+
+
+@only_azimuth
+def a_quorum_pipeline_crosses_a_move_in_the_middle(stage):
+    """Its replicas are slow: what waits behind a WAIT is kept here, and not left to a Redis that is fenced by then."""
+    with Moved(stage) as stand:
+        primary = stand.primary
+        others = [node for node in stand.cluster.nodes if node is not primary]
+        clients = stand.at_each(timeout=40)
+        for client in clients:
+            assert client.cmd("AZIMUTH", "DURABILITY", "quorum") == "OK"
+        for node in others:
+            node.redis.freeze()
+        switched = threading.Thread(target=stand.move)
+        try:
+            for number, client in enumerate(clients):
+                client.send_raw(b"".join(encode([str(word).encode() for word in words]) for words in (
+                    ["MULTI"], ["RPUSH", f"list{number}", "first"], ["EXEC"],
+                    *(["RPUSH", f"list{number}", index] for index in range(15)))))
+            wait_until(lambda: stand.blocked() == len(clients), what="each waits for its replicas")
+            switched.start()
+            wait_until(lambda: fence_of(primary) == b"999999", what="the fence is up")
+        finally:
+            for node in others:
+                node.redis.thaw()
+        for number, client in enumerate(clients):
+            replies = client.read_n(18)
+            assert replies[:2] == ["OK", "QUEUED"], replies
+            assert replies[2] == [1], replies
+            assert replies[3:] == list(range(2, 17)), replies
+        switched.join(60)
+
+
+def fence_of(node):
+    with node.redis.connect(timeout=5) as client:
+        return client.cmd("CONFIG", "GET", "min-replicas-to-write")[1]
 
 
 @only_azimuth

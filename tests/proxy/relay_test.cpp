@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 #include <string>
 
+#include "proxy/data/redis_proof.h"
 #include "tests/proxy/link_stage.h"
 
 using namespace azimuth;
@@ -27,6 +28,7 @@ struct Group {
         far(loop, settings_of("far"), &relays, true),
         near(loop, settings_of("near")) {
     lease.set(kEpoch, clock_now() + seconds(3600));
+    lease.set_process(Lease::kAnyProcess);
   }
   ~Group() {
     far.links.close();
@@ -169,6 +171,67 @@ TEST_CASE("I2: a stream of an epoch that this node does not lead is refused") {
   CHECK(redis.ask("EXISTS a") == ":0\r\n");
 }
 
+namespace {
+
+std::uint64_t process_at(const RedisServer& redis) {
+  const std::string info = redis.ask("INFO server");
+  const std::size_t at = info.find("run_id:") + 7;
+  return process_of(std::string_view(info).substr(at, info.find('\r', at) - at));
+}
+
+}  // namespace
+
+TEST_CASE("I3: a redis-server that was not promoted is sent nothing, whatever the lease says") {
+  RedisServer redis;
+  Group group(redis.address());
+  User early, right, late;
+  const std::uint64_t promoted = process_at(redis);
+  group.lease.set_process(Lease::kNoProcess);
+  group.open(early);
+  early.say("SET a early\r\n");
+  REQUIRE(group.loop.until([&] { return early.ends == 1; }));
+  CHECK(early.opens == 0);
+  CHECK(early.end == StreamEnd::kRefused);
+  CHECK(early.delivered == 0);
+
+  group.lease.set_process(promoted);
+  group.open(right);
+  right.say("SET b right\r\n");
+  REQUIRE(group.loop.until([&] { return right.heard == "+OK\r\n"; }));
+
+  redis.kill();
+  redis.start();  // empty, at once, at the same address
+  group.open(late);
+  late.say("SET c late\r\nGET b\r\n");
+  REQUIRE(group.loop.until([&] { return late.ends == 1 && right.ends == 1; }));
+  CHECK(late.end == StreamEnd::kRefused);
+  CHECK(late.delivered == 0);
+  CHECK(late.heard.empty());
+  CHECK(redis.ask("DBSIZE") == ":0\r\n");
+}
+
+TEST_CASE("I9: the login by which a relay asks who it is, is not left to whom it serves") {
+  RedisServer redis;
+  Group group(redis.address());
+  const std::uint64_t promoted = process_at(redis);
+  redis.ask("ACL SETUSER keeper on >secret +info");
+  redis.ask("ACL SETUSER default on >other");
+  group.lease.set_process(promoted);
+  User refused, user;
+  group.open(refused);  // without a login the question is refused
+  REQUIRE(group.loop.until([&] { return refused.ends == 1; }));
+  CHECK(refused.end == StreamEnd::kRefused);
+  group.relays.set_login("keeper", "secret");
+  group.open(user);
+  user.say("INFO server\r\n");
+  REQUIRE(group.loop.until([&] { return user.heard.ends_with("\r\n"); }));
+  CHECK(user.heard == "-NOAUTH Authentication required.\r\n");
+  user.heard.clear();
+  user.say("AUTH default other\r\nACL WHOAMI\r\n");
+  REQUIRE(group.loop.until([&] { return user.heard == "+OK\r\n$7\r\ndefault\r\n"; }));
+  CHECK(user.delivered == 0);
+}
+
 TEST_CASE("I2, I6: when the lease is lost, nothing more is written, and how far it came is exact") {
   SlowServer server;
   Group group(bound_address(server.listener));
@@ -191,6 +254,54 @@ TEST_CASE("I2, I6: when the lease is lost, nothing more is written, and how far 
   CHECK(user.end == StreamEnd::kRefused);
   CHECK(user.delivered == server.heard);
   CHECK(user.delivered < user.sent);
+}
+
+TEST_CASE(
+    "I4: what Redis says when the lease is over is kept back, and passed on if it is renewed") {
+  SlowServer server;
+  Group group(bound_address(server.listener));
+  User renewed;
+  group.open(renewed);
+  renewed.say("GET a\r\n");
+  REQUIRE(group.loop.until([&] { return server.accepted(); }));
+  REQUIRE(group.loop.until([&] { return !server.drain() && server.heard == 7; }));
+  group.lease.drop();
+  REQUIRE(::send(server.fd, "$1\r\nx\r\n", 7, 0) == 7);
+  for (int turn = 0; turn < 20; ++turn) group.loop.turn();
+  CHECK(renewed.heard.empty());
+  CHECK(renewed.ends == 0);
+  group.lease.set(kEpoch, clock_now() + seconds(3600));
+  REQUIRE(group.loop.until([&] { return renewed.heard == "$1\r\nx\r\n"; }));
+
+  renewed.say("GET b\r\n");
+  REQUIRE(group.loop.until([&] { return !server.drain() && server.heard == 14; }));
+  group.lease.drop();
+  REQUIRE(::send(server.fd, "$1\r\ny\r\n", 7, 0) == 7);
+  for (int turn = 0; turn < 20; ++turn) group.loop.turn();
+  group.relays.refuse(StreamKind::kCommands, kEpoch);
+  REQUIRE(group.loop.until([&] { return renewed.ends == 1; }));
+  CHECK(renewed.heard == "$1\r\nx\r\n");
+  CHECK(renewed.delivered == 14);
+}
+
+TEST_CASE(
+    "I2: a stream that is parked hears what its Redis says, and writes no more without a lease") {
+  SlowServer server;
+  Group group(bound_address(server.listener));
+  User user;
+  group.open(user);
+  user.say("BLPOP q 0\r\n");
+  REQUIRE(group.loop.until([&] { return server.accepted(); }));
+  REQUIRE(group.loop.until([&] { return !server.drain() && server.heard == 11; }));
+  user.stream->hold();
+  REQUIRE(group.loop.until([&] { return group.relays.open_commands() == 0; }));
+  group.lease.drop();
+  REQUIRE(::send(server.fd, "-UNBLOCKED\r\n", 12, 0) == 12);
+  REQUIRE(group.loop.until([&] { return user.heard == "-UNBLOCKED\r\n"; }));
+  user.say("SET a b\r\n");
+  REQUIRE(group.loop.until([&] { return user.ends == 1; }));
+  CHECK(user.end == StreamEnd::kRefused);
+  CHECK(user.delivered == 11);
 }
 
 TEST_CASE("I6: no command behind the cut has run on Redis, and none that was answered is lost") {
