@@ -120,6 +120,16 @@ inline constexpr std::size_t kSubscriptionsKeptBytesMax = 1 * kMiB;
 inline constexpr std::size_t kRememberedScriptsBytesMax = 16 * kMiB;
 
 // Delay before an upstream connection is tried again; doubles from the least to the most.
+// How long a `quorum` write waits for the voters at the least: hold_timeout_ms, but not less.
+inline constexpr std::uint32_t kQuorumMsLeast = 1000;
+// Reads at a replica: proofs of its freshness that are kept; a replica that is silent for so long
+// while it owes an answer is read no more, and its reads go to the primary.
+inline constexpr std::size_t kFreshnessProofsMax = 256;
+inline constexpr std::uint64_t kReplicaSilenceMsMax = 50;
+// How often the primary is asked for its offset while a replica is read; twice as often as the
+// shortest staleness bound that a session has set, but not more often than the second.
+inline constexpr std::uint64_t kProofEveryMs = 200;
+inline constexpr std::uint64_t kProofEveryMsLeast = 20;
 inline constexpr std::uint32_t kReconnectDelayLeastMs = 20;
 inline constexpr std::uint32_t kReconnectDelayMostMs = 1000;
 

@@ -92,6 +92,20 @@ struct HoldSettings {
   friend bool operator==(const HoldSettings&, const HoldSettings&) = default;
 };
 
+// What happens to a session of which a failover has lost something that it had written or read.
+enum class OnLostWrite : std::uint8_t { kError, kContinue };
+inline constexpr std::array<std::string_view, 2> kOnLostWriteNames = {"error", "continue"};
+
+// Reads at the replica next door, in a cluster.
+struct ReadSettings {
+  std::uint32_t wait_ms = 5;
+  std::uint32_t lag_ms_max = 1000;
+  std::uint64_t lag_bytes_max = 16 * kMiB;
+  OnLostWrite on_lost_write = OnLostWrite::kError;
+
+  friend bool operator==(const ReadSettings&, const ReadSettings&) = default;
+};
+
 struct LimitSettings {
   std::uint32_t clients_max = 10'000;
   std::uint64_t client_output_bytes_max = 64 * kMiB;
@@ -128,6 +142,7 @@ struct Settings {
   std::optional<AdminSettings> admin;
   std::optional<ClusterSettings> cluster;  // none: in front of a single Redis
   HoldSettings hold;
+  ReadSettings reads;
   LimitSettings limits;
   LogSettings log;
   SlowlogSettings slowlog;

@@ -32,6 +32,7 @@ Field ref(Endpoint& field) { return &field; }
 Field ref(std::vector<Endpoint>& field) { return &field; }
 Field ref(Consistency& field) { return ChoiceField{as_byte(field), kConsistencyNames}; }
 Field ref(Durability& field) { return ChoiceField{as_byte(field), kDurabilityNames}; }
+Field ref(OnLostWrite& field) { return ChoiceField{as_byte(field), kOnLostWriteNames}; }
 Field ref(Partition& field) { return ChoiceField{as_byte(field), kPartitionNames}; }
 Field ref(LogLevel& field) { return ChoiceField{as_byte(field), kLogLevelNames}; }
 
@@ -93,6 +94,9 @@ constexpr SectionRow kSections[] = {
      "The cluster that this node is part of. Without it, or with the hold_ keys alone, the node "
      "stands in front of a single redis-server.",
      add<&Settings::cluster>, count<&Settings::cluster>},
+    {"reads", Kind::kAlways, true,
+     "In a cluster: reads at the replica next door, by the consistency of the session.",
+     add<&Settings::reads>, count<&Settings::reads>},
     {"limits", Kind::kAlways, true, "What clients may cost.", add<&Settings::limits>,
      count<&Settings::limits>},
     {"log", Kind::kAlways, true, "The log, on standard error, one line an event.",
@@ -328,6 +332,34 @@ constexpr SettingRow kRows[] = {
      .doc = "How many bytes of commands wait at most, on the whole node; more are refused at once.",
      .least = 0,
      .most = kConfiguredBytesMax},
+
+    // [reads]
+    {.section = "reads",
+     .key = "wait_ms",
+     .field = field<&Settings::reads, &ReadSettings::wait_ms>,
+     .doc = "How long a read waits for the replica next door to apply what the session has seen, "
+            "before it goes to the primary. 0: it goes at once.",
+     .least = 0,
+     .most = 1000},
+    {.section = "reads",
+     .key = "lag_ms_max",
+     .field = field<&Settings::reads, &ReadSettings::lag_ms_max>,
+     .doc = "A replica whose data is older is not read, whatever the session has seen (but for "
+            "the level eventual).",
+     .least = 400,
+     .most = 60'000},
+    {.section = "reads",
+     .key = "lag_bytes_max",
+     .field = field<&Settings::reads, &ReadSettings::lag_bytes_max>,
+     .doc = "... and neither is one that is more bytes behind than this, beyond what lag_ms_max "
+            "allows.",
+     .least = 0,
+     .most = kConfiguredBytesMax},
+    {.section = "reads",
+     .key = "on_lost_write",
+     .field = field<&Settings::reads, &ReadSettings::on_lost_write>,
+     .doc = "Where a failover has lost something that a session had written or read: error tells "
+            "it so in the place of its next command, continue does not. Both count and log it."},
 
     // [limits]
     {.section = "limits",

@@ -120,6 +120,7 @@ int run_proxy(const RunOptions& options) {
     if (!prepared.ok()) return start_fault(prepared.error().message);
     membership = std::move(*prepared);
     process.link = link_settings(*settings, *membership);
+    process.tokens = Tokens(membership->keys.token, settings->cluster->name);
   } else {
     process.lease.grant_for_ever();
   }
@@ -145,6 +146,9 @@ int run_proxy(const RunOptions& options) {
     }
     if (settings->peer) worker.add_peer_listener(listening.back().sockets[i]);
   }
+
+  process.applied.set_workers(settings->node.workers,
+                              [&process](unsigned i) { process.workers[i]->wake(); });
 
   std::vector<std::thread> threads = start_workers(process, control);
   for (const std::string& endpoint : endpoints) {

@@ -55,34 +55,23 @@ bool needs_own_connection(const SessionView& session, const CommandRow& row, boo
   return false;
 }
 
-// An offset says something only within its epoch. Until there is a fork table to ask, a floor of
-// another epoch is taken as not reached, which sends the read to the primary: slow, never wrong.
-bool reached(Position floor, Position applied) noexcept {
-  if (floor == Position{}) return true;
-  return floor.epoch == applied.epoch && floor.offset <= applied.offset;
-}
-
 // The gate for one replica: which check failed, or nothing when it may answer.
-std::optional<Reason> gate(const Member& replica, const SessionView& session) noexcept {
-  if (replica.readiness != Readiness::kReady) return Reason::kNotReady;
-  bool mind_own_writes = true;
-  switch (session.consistency) {
-    case Consistency::kStrong:
-      return Reason::kPrimaryOnly;
-    case Consistency::kBoundedStaleness:
-      return Reason::kStaleBound;  // the snapshot does not say how old `applied` is
-    case Consistency::kEventual:
-      return std::nullopt;
-    case Consistency::kConsistentPrefix:
-    case Consistency::kMonotonicReads:
-      mind_own_writes = false;
-      break;
-    case Consistency::kReadMyWrites:
-    case Consistency::kCausal:
-      break;
+std::optional<Reason> gate(const Topology& topology, const SessionView& session,
+                           const ReplicaSight& replica) noexcept {
+  const Member& member = topology.members[static_cast<std::size_t>(topology.local)];
+  if (!replica.reachable) return Reason::kNotReady;
+  if (session.consistency == Consistency::kEventual) return std::nullopt;
+  if (member.readiness != Readiness::kReady) return Reason::kNotReady;
+  if (session.consistency == Consistency::kBoundedStaleness) {
+    const bool young = replica.bound && *replica.bound <= replica.applied;
+    return young ? std::nullopt : std::optional(Reason::kStaleBound);
   }
-  if (mind_own_writes && session.write_in_flight) return Reason::kWriteInFlight;
-  if (!reached(session.floor, replica.applied)) return Reason::kBehindFloor;
+  if (!replica.current || *replica.current > replica.applied) return Reason::kNotReady;
+  if (session.consistency == Consistency::kConsistentPrefix) return std::nullopt;
+  // A floor of another epoch says nothing here, until it is carried over (session/floor.h).
+  const bool comparable = session.floor == Position{} || session.floor.epoch == topology.epoch;
+  if (session.untagged || !comparable) return Reason::kWriteInFlight;
+  if (session.floor.offset > replica.applied) return Reason::kBehindFloor;
   return std::nullopt;
 }
 
@@ -99,15 +88,22 @@ Channel channel_of(const SessionView& session, const CommandRow* row, bool block
   return may_be_postponed ? Channel::kWrites : Channel::kReads;
 }
 
+bool is_script(const CommandRow& row) noexcept {
+  return has_flag(row, kNoScript) && has_flag(row, kMovableKeys);
+}
+
 Route decide(const Topology& topology, const SessionView& session, const CommandRow* row,
-             bool blocks) noexcept {
+             const ReplicaSight& replica, bool blocks) noexcept {
   const Channel channel = channel_of(session, row, blocks);
   const bool in_transaction = session.in_multi || session.watching;
-  // A blocking read on a replica is broken off whenever the replica's primary changes.
-  const bool replica_may = row != nullptr && row->place == Place::kAnywhere && !blocks;
+  // A blocking read on a replica is broken off whenever the replica's primary changes; and a
+  // replica's cache of scripts is its own.
+  const bool replica_may =
+      row != nullptr && row->place == Place::kAnywhere && !blocks && !is_script(*row);
 
   if (topology.vacant()) {
     const bool any_state_will_do = replica_may && !in_transaction && topology.local >= 0 &&
+                                   replica.reachable &&
                                    session.consistency == Consistency::kEventual;
     if (any_state_will_do) return {topology.local, channel, Reason::kReadLocal};
     return {-1, channel, Reason::kVacant};
@@ -124,8 +120,7 @@ Route decide(const Topology& topology, const SessionView& session, const Command
   if (session.consistency == Consistency::kStrong) return primary_because(Reason::kPrimaryOnly);
   if (topology.local < 0) return primary_because(Reason::kNotReady);
   if (topology.local == topology.primary) return primary_because(Reason::kReadLocal);
-  const Member& neighbour = topology.members[static_cast<std::size_t>(topology.local)];
-  if (const std::optional<Reason> failed = gate(neighbour, session)) {
+  if (const std::optional<Reason> failed = gate(topology, session, replica)) {
     return primary_because(*failed);
   }
   return {topology.local, channel, Reason::kReadLocal};

@@ -17,15 +17,18 @@
 //   else                                     the primary        the gate's check that failed
 // clang-format on
 //
-// The gate is DESIGN's: (1) ready, (2) no write in flight, (3) the floor is applied there; a level
-// that promises less skips checks. A command that is unknown goes to the primary.
+// The gate is DESIGN's: (1) the replica is ready and nearly current, (2) nothing of the session is
+// under way that its floor does not cover yet, (3) the floor is applied there; a level that
+// promises less skips checks. A command that is unknown goes to the primary.
 //
 // Invariants: a write is never routed to anyone but the primary; with a vacant group no route but
 // that of an eventual read names a member; the channel depends on the command and the session only,
-// never on the topology. Pure.
+// never on the topology. What the gate lets pass here is proved once more where it is read
+// (proxy/data/replica.h). Pure.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "conf/consistency.h"
@@ -49,7 +52,7 @@ enum class Reason : std::uint8_t {
   kReadLocal,       // the member next door may answer
   kNotReady,        // gate 1: no replica next door, or it does not follow closely
   kInTransaction,   // gate 2: MULTI or WATCH
-  kWriteInFlight,   // gate 2: a write of this session has no position yet
+  kWriteInFlight,   // gate 2: what this session did at the primary has no position yet
   kBehindFloor,     // gate 3: the session has seen more than was applied there
   kStaleBound,      // the staleness bound cannot be shown to hold there
   kNotReplicaSafe,  // a read that would mislead on a replica (SCAN, OBJECT FREQ, TOUCH...)
@@ -60,9 +63,18 @@ enum class Reason : std::uint8_t {
 struct SessionView {
   bool in_multi = false;
   bool watching = false;
-  bool write_in_flight = false;
+  bool untagged = false;  // its floor does not cover yet all that it has done and seen
   Consistency consistency = Consistency::kCausal;
   Position floor = {};
+};
+
+// What is known at this moment of the replica next door.
+struct ReplicaSight {
+  bool reachable = false;                // a connection to it stands
+  std::uint64_t applied = 0;             // of the topology's epoch, at least
+  std::optional<std::uint64_t> current;  // the offset without which it is not nearly current
+  // bounded-staleness: the offset that the session's bound asks for; none: nothing shows it.
+  std::optional<std::uint64_t> bound;
 };
 
 struct Route {
@@ -75,7 +87,10 @@ struct Route {
 
 // `row` is null for a command that is not known; `blocks` is asks_to_block's answer.
 Route decide(const Topology& topology, const SessionView& session, const CommandRow* row,
-             bool blocks = false) noexcept;
+             const ReplicaSight& replica = {}, bool blocks = false) noexcept;
+
+// EVAL and its kin, which may run for as long as they like.
+bool is_script(const CommandRow& row) noexcept;
 
 // The channel alone, which needs no topology.
 Channel channel_of(const SessionView& session, const CommandRow* row, bool blocks = false) noexcept;

@@ -14,6 +14,7 @@
 
 #include "conf/endpoint.h"
 #include "conf/position.h"
+#include "session/floor.h"
 
 namespace azimuth {
 
@@ -29,7 +30,6 @@ struct Member {
   std::string peer = {};  // "host:port" where its links are accepted; empty without a cluster
   bool alive = true;      // no suspicion against it
   Readiness readiness = Readiness::kNotReady;  // as a replica; the primary needs none
-  Position applied = {};                       // what it is known to have applied, at least
 
   friend bool operator==(const Member&, const Member&) = default;
 };
@@ -41,6 +41,11 @@ struct Topology {
   int local = -1;    // the member of this very node; -1: a sidecar
   // Copies beside the primary's own that every election must find one of: what `quorum` waits for.
   unsigned quorum_replicas = 0;
+  // Of the history that goes on, as far as it is known: the last one is `epoch`'s. Empty: not
+  // known.
+  std::vector<EpochStart> starts;
+  // The local Redis, as a replica, follows this epoch's primary through this port; 0: it does not.
+  std::uint16_t replica_port = 0;
   bool holding = false;  // this node leads and is about to step down: nothing new is begun here
 
   bool vacant() const noexcept { return primary < 0; }

@@ -33,7 +33,7 @@ void Control::make_group(Membership membership) {
     set_tunnel_leader(epoch, leader, node, replid);
   };
   group_ = std::make_unique<Group>(&loop_, *settings_, std::move(membership), process_.lease,
-                                   std::move(hooks));
+                                   process_.applied, std::move(hooks));
   process_.worker_quiet = [this](unsigned index, std::uint64_t hand_over) {
     post([this, index, hand_over] { on_worker_quiet(index, hand_over); });
   };

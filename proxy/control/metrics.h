@@ -126,6 +126,8 @@ struct alignas(64) WorkerMetrics {
   Gauge upstream_in_flight;    // requests sent and not answered
 
   std::array<Counter, kErrorKindNames.size()> errors;
+  Counter floors_lost;       // sessions of which a failover has lost something
+  Counter gates_closed;      // batches of reads that a replica could not be believed for
   Counter commands_resent;   // sent again: known not to have run, or reads
   Counter scripts_reloaded;  // SCRIPT LOAD repeated after NOSCRIPT
 
@@ -135,7 +137,9 @@ struct alignas(64) WorkerMetrics {
   void count_command(size_t id, CommandRoute route, uint64_t n = 1) {
     commands[id < kCommandIdCount ? id : kExtraCommandId][static_cast<size_t>(route)].add(n);
   }
-  void count_read(Reason reason) { reads_by_reason[static_cast<size_t>(reason)].add(); }
+  void count_read(Reason reason, uint64_t n = 1) {
+    reads_by_reason[static_cast<size_t>(reason)].add(n);
+  }
   void count_cut(CutReason reason) { connections_cut[static_cast<size_t>(reason)].add(); }
   void count_error(ErrorKind kind) { errors[static_cast<size_t>(kind)].add(); }
 };

@@ -41,6 +41,7 @@ enum class Wait : uint8_t {
   kOutput,    // until it has read its replies
   kUpstream,  // until an upstream queue is short again
   kAnswer,    // until one particular reply is there: SELECT, AUTH, BLPOP ...
+  kApplied,   // until the replica next door has applied its floor, or for a little while
 };
 
 // Bytes received and not yet dispatched.
@@ -93,6 +94,8 @@ class Client {
   uint32_t created_s = 0;
   uint32_t active_s = 0;
   uint64_t id = 0;
+  uint32_t batch = 0;      // of requests to the primary, the last one that it had a part in
+  uint32_t sightings = 0;  // Replica::generation() when its floor was last known to be whole
   Session session;
   uint16_t last_command = UINT16_MAX;
   uint8_t listener = 0;
@@ -108,6 +111,9 @@ class Client {
   bool opaque : 1 = false;          // SYNC, PSYNC: bytes pass through both ways, unframed
   bool keep_dedicated : 1 = false;  // state that only its own connection has (SELECT inside MULTI)
   bool eof : 1 = false;             // it has finished sending, and is owed replies
+  bool tagged : 1 = true;           // its floor covers all that it has done at the primary
+  bool lost_floor : 1 = false;      // what it had seen is lost, and it has not been told
+  bool waited : 1 = false;          // for the replica, in vain: this read goes to the primary
 
   const RequestLimits& limits() const {
     return session.authenticated ? kAuthenticatedLimits : kUnauthenticatedLimits;

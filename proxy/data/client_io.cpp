@@ -67,6 +67,7 @@ void Worker::admit(int fd, const Listener& listener) {
   const ListenSettings& endpoint = settings_->listen[listener.settings_index];
   client.session.consistency = endpoint.consistency;
   client.session.durability = endpoint.durability;
+  client.sightings = replica_.generation();
   client.session.authenticated = default_user_open_;
   adopt_identity(client, *default_identity_);
   client.poll.data = &client;
@@ -163,12 +164,15 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
   }
   // There each write has a WAIT of its own behind it.
   if (upstream.role() == Role::kDedicated && wants_quorum(client)) return p;
-  const bool reads_only = upstream.role() == Role::kReads;
+  const bool replica = upstream.role() == Role::kReplica;
+  const bool reads_only = upstream.role() == Role::kReads || replica;
   const bool quorum = upstream.role() == Role::kQuorum;
-  const CommandRoute route = upstream.role() == Role::kReads      ? CommandRoute::kReads
+  const bool strong = quorum && is_strong(client);
+  const CommandRoute route = reads_only                           ? CommandRoute::kReads
                              : upstream.role() < Role::kDedicated ? CommandRoute::kWrites
                                                                   : CommandRoute::kDedicated;
   const char* const begin = p;
+  const uint32_t inflight_before = client.inflight;
   Entry entry;
   entry.client = client.self;
   entry.start_us = now_us();
@@ -181,20 +185,22 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
     const CommandRow* row = find_command(frame_.args[0]);
     if (row == nullptr || row->handling != Handling::kForward || row->has_subcommands ||
         (reads_only && plain_roles_[row->id] != Role::kReads) ||
-        (quorum && plain_roles_[row->id] == Role::kReads)) {
+        (replica && (row->place != Place::kAnywhere || !upstream.can_retain(frame_.size))) ||
+        (quorum && !strong && plain_roles_[row->id] == Role::kReads)) {
       break;
     }
     entry.size = frame_.size;
     entry.command = row->id;
     entry.repeatable = repeatable(*row);
     entry.write = (row->flags & (kWrite | kMayReplicate)) != 0;
-    entry.quorum = quorum && entry.write;
+    entry.strong = strong && !entry.write;
     upstream.add_to_run(entry);
     metrics_.count_command(row->id, route);
     ++client.inflight;
     p += frame_.size;
   }
   if (p != begin) {
+    if (replica) metrics_.count_read(Reason::kReadLocal, client.inflight - inflight_before);
     client.last_command = entry.command;
     upstream.end_run(block, {begin, static_cast<size_t>(p - begin)});
   }

@@ -26,6 +26,7 @@ void Worker::begin_stream(Client& client) {
   const BlockRef none;
   client.dedicated->send_more(none, input.bytes);
   client.input.reset();
+  end_request(client.session);  // dispatched: CLIENT REPLY SKIP was for this one
   client.dedicated->flush();
 }
 
@@ -38,6 +39,7 @@ void Worker::stream_readable(Client& client, const BlockRef& block, const char* 
   p += fed.consumed;
   if (fed.status != FrameStatus::kNeedMore) {
     client.stream.reset();
+    upstream.ask_tag();
     upstream.ask_quorum();
     if (draining_) client.close_after_flush = true;
     if (fed.status == FrameStatus::kError) {

@@ -106,7 +106,7 @@ void Worker::give_back(Upstream& upstream) {
   upstream.owner = ClientRef();
   upstream.pause_reading(false);
   auto& pool = upstream.identity()->idle;
-  if (upstream.tainted || !upstream.ready() || upstream.outstanding() != 0 ||
+  if (upstream.tainted || !upstream.ready() || upstream.owes_clients() ||
       pool.size() >= kDedicatedIdleMax) {
     return upstream.begin_close();
   }
@@ -164,6 +164,13 @@ std::vector<Upstream*> Worker::all_upstreams() const {
   return all;
 }
 
+Identity* Worker::known(const Identity* identity) {
+  for (const auto& each : identities_) {
+    if (each.get() == identity) return each.get();
+  }
+  return nullptr;
+}
+
 void Worker::bury(Upstream& upstream) {
   std::erase_if(dirty_upstreams_, [&](Upstream* each) { return each == &upstream; });
   if (Identity* identity = upstream.identity()) {
@@ -178,6 +185,7 @@ void Worker::bury(Upstream& upstream) {
 }
 
 void Worker::on_upstream_ready(Upstream& upstream) {
+  if (upstream.role() == Role::kReplica) return;
   // Redis is back: whoever still waits to try again does so now.
   if (std::exchange(away_since_ms_, 0) != 0) {
     for (Upstream* each : all_upstreams()) each->retry_now();

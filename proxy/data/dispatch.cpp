@@ -199,7 +199,8 @@ Step scripts(Worker& worker, Client& client, const Request& request, const Comma
   const std::shared_ptr<const std::string> body = worker.scripts().lost(request.frame.args[1]);
   if (!body) return forward_plain(worker, client, request, &row);
   if (!drained_or_wait(client)) return Step::kWait;
-  Upstream* upstream = client.pinned() ? client.dedicated : pick(worker, client, &row, false);
+  Upstream* upstream =
+      client.pinned() ? client.dedicated : pick(worker, client, &row, request.bytes.size(), false);
   Entry load;
   load.kind = EntryKind::kDiscard;
   load.injected = true;

@@ -16,7 +16,7 @@ enum class StreamDecision : uint8_t { kGather, kWait, kStream };
 StreamDecision stream_decision(Worker& worker, Client& client, const RequestFrame& beginning);
 
 // Which of the shared connections a stateless command belongs on.
-Role role_for(const Topology& topology, const SessionView& session, const CommandRow* row);
+Role role_for(const SessionView& session, const CommandRow* row);
 
 // --- shared with local_commands.cpp and client_commands.cpp
 
@@ -32,7 +32,9 @@ Step forward_plain(Worker& worker, Client& client, const Request& request, const
                    EntryKind kind = EntryKind::kReply, Topic topic = Topic::kNone);
 // The shared connection for a stateless command: where the client's replies are outstanding, if the
 // order allows; null: the client waits for them.
-Upstream* pick(Worker& worker, Client& client, const CommandRow* row, bool more);
+// `size`: of the request. Null: the client waits.
+Upstream* pick(Worker& worker, Client& client, const CommandRow* row, size_t size, bool more);
+Step tell_lost_write(Worker& worker, Client& client);
 // On the connection that is the client's own already.
 Step forward_own(Worker& worker, Client& client, const Request& request, const CommandRow& row,
                  EntryKind kind = EntryKind::kReply, Topic topic = Topic::kNone);
@@ -47,6 +49,7 @@ void wear_name(Worker& worker, Client& client);
 // What HELLO or CLIENT SETNAME did on the client's own connection, in a transaction or in part,
 // only that connection knows.
 void ask_state(Worker& worker, Client& client, bool name);
+void finish_token(Worker& worker, Client& client, const std::string& reply);
 // In place of EXEC.
 void abort_exec(Worker& worker, Client& client, const CommandRow& row);
 void make_abort(Entry& exec, std::string& bytes);

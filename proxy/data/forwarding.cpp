@@ -6,25 +6,28 @@ namespace {
 
 constexpr uint8_t kMixedCredit = 64;
 
-bool is_script(const CommandRow* row) {
-  return row != nullptr && has_flag(*row, kNoScript) && has_flag(*row, kMovableKeys);
-}
-
 }  // namespace
 
 // Scripts have a connection of their own: one that does not end stops its connection, while Redis
 // answers -BUSY on the others. What is urgent (SCRIPT KILL) goes with the reads.
-Role role_for(const Topology& topology, const SessionView& session, const CommandRow* row) {
-  if (is_script(row)) return Role::kScripts;
-  const Channel channel = decide(topology, session, row).channel;
+Role role_for(const SessionView& session, const CommandRow* row) {
+  if (row != nullptr && is_script(*row)) return Role::kScripts;
+  const Channel channel = channel_of(session, row);
   return channel == Channel::kWrites ? Role::kWrites : Role::kReads;
 }
 
-Upstream* pick(Worker& worker, Client& client, const CommandRow* row, bool more) {
+Upstream* pick(Worker& worker, Client& client, const CommandRow* row, size_t size, bool more) {
   Role role = row != nullptr ? worker.plain_role(*row) : Role::kWrites;
   const bool reads = role == Role::kReads;
   const bool quorum = worker.wants_quorum(client);
-  if (quorum && !reads) role = Role::kQuorum;
+  const bool strong = worker.is_strong(client);
+  if (quorum && (!reads || strong)) role = Role::kQuorum;
+  const bool mixes = reads && more && client.mixed_credit != 0 && !quorum;
+  if (reads && worker.tags() && !mixes) {
+    Upstream* const replica = worker.replica().choose(client, *row, size);
+    if (client.wait != Wait::kNone) return nullptr;
+    if (replica != nullptr) return replica;
+  }
   if (client.inflight != 0) {
     Upstream* current = client.upstream;
     if (current == client.dedicated) return current;
@@ -35,7 +38,9 @@ Upstream* pick(Worker& worker, Client& client, const CommandRow* row, bool more)
          (!quorum && (current->role() == Role::kWrites || current->role() == Role::kScripts)))) {
       return current;
     }
-    if (current->role() == Role::kReads) client.mixed_credit = kMixedCredit;
+    if (current->role() == Role::kReads || current->role() == Role::kReplica) {
+      client.mixed_credit = kMixedCredit;
+    }
     client.wait = Wait::kDrain;
     return nullptr;
   }
@@ -43,7 +48,7 @@ Upstream* pick(Worker& worker, Client& client, const CommandRow* row, bool more)
     --client.large_credit;
     return &worker.attach_dedicated(client);
   }
-  if (reads && more && client.mixed_credit != 0 && !quorum) {
+  if (mixes) {
     --client.mixed_credit;
     return &worker.shared(*client.identity, Role::kWrites);
   }
@@ -63,8 +68,20 @@ Step forward_own(Worker& worker, Client& client, const Request& request, const C
   return Step::kDone;
 }
 
+// Once, in place of the command that would have gone on as if nothing had happened.
+Step tell_lost_write(Worker& worker, Client& client) {
+  if (!drained_or_wait(client)) return Step::kWait;
+  client.lost_floor = false;
+  answer(worker, client,
+         "-TRYAGAIN azimuth: something that this session has written or read was lost in a "
+         "failover; this command did not run\r\n");
+  return Step::kDone;
+}
+
 Step forward_plain(Worker& worker, Client& client, const Request& request, const CommandRow* row,
                    EntryKind kind, Topic topic) {
+  if (worker.tags() && !worker.carry_floor(client)) [[unlikely]]
+    return tell_lost_write(worker, client);
   Upstream* upstream = client.dedicated;
   CommandRoute route = CommandRoute::kDedicated;
   // Replies may be outstanding on a shared connection yet.
@@ -73,10 +90,11 @@ Step forward_plain(Worker& worker, Client& client, const Request& request, const
   }
   if (upstream == nullptr || (client.inflight == 0 && !client.pinned())) {
     if (upstream != nullptr) worker.detach_dedicated(client);  // nothing keeps it any more
-    upstream = pick(worker, client, row, request.more);
+    upstream = pick(worker, client, row, request.bytes.size(), request.more);
     if (upstream == nullptr) return Step::kWait;
     if (upstream->role() != Role::kDedicated) {
-      route = upstream->role() == Role::kReads ? CommandRoute::kReads : CommandRoute::kWrites;
+      const bool reads = upstream->role() == Role::kReads || upstream->role() == Role::kReplica;
+      route = reads ? CommandRoute::kReads : CommandRoute::kWrites;
     }
   }
   if (client.inflight >= kClientInflightMax && !drained_or_wait(client)) return Step::kWait;
@@ -94,7 +112,7 @@ Step ask_redis(Worker& worker, Client& client, const CommandRow* row, std::strin
                Topic topic) {
   const bool own = client.pinned();
   if (own && client.upstream != client.dedicated && !drained_or_wait(client)) return Step::kWait;
-  Upstream* upstream = own ? client.dedicated : pick(worker, client, row, false);
+  Upstream* upstream = own ? client.dedicated : pick(worker, client, row, bytes.size(), false);
   if (upstream == nullptr || !room_or_wait(client, *upstream)) return Step::kWait;
   Entry entry = entry_for(client, row);
   entry.kind = EntryKind::kCollect;

@@ -24,9 +24,12 @@ struct Identity {
   // client's database.
   int32_t db = 0;
 
-  // Shared, made when first needed: reads, writes, scripts, and what needs a quorum. Apart, since
-  // CLIENT PAUSE WRITE stops a whole connection, and so does a script that does not end.
-  std::array<Upstream*, 4> shared{};
+  // Shared, made when first needed: reads, writes, scripts, what needs a quorum, and reads at the
+  // replica. Apart, since CLIENT PAUSE WRITE stops a whole connection, and so does a script that
+  // does not end.
+  std::array<Upstream*, 5> shared{};
+  // Its user may not ask ROLE: what it does has no position, and it reads at the primary.
+  bool role_denied = false;
   std::vector<Upstream*> idle;  // dedicated, ready to be lent
   uint32_t clients = 0;
   uint64_t unused_since_ms = 0;

@@ -119,9 +119,26 @@ std::string set_consistency(Session& session, Consistency level,
   return std::string(kOkReply);
 }
 
+// The floor rises to what the token says.
+std::string take_token(Worker& worker, Client& client, const Result<Position>& position) {
+  if (!position.ok()) return error_line("azimuth: " + position.error().message);
+  if (position->epoch > worker.topology().epoch) {
+    return "-TRYAGAIN azimuth: the token is of epoch " + std::to_string(position->epoch) +
+           ", and this node knows of " + std::to_string(worker.topology().epoch) + " yet\r\n";
+  }
+  Position& floor = client.session.floor;
+  worker.carry_floor(client);
+  const Position before = floor;
+  floor = *position;
+  worker.carry_floor(client);
+  if (before.epoch > floor.epoch || (before.epoch == floor.epoch && before.offset > floor.offset)) {
+    floor = before;
+  }
+  return std::string(kOkReply);
+}
+
 // The connection that a command would go on, or who answers it.
-std::string_view connection_of(const Topology& topology, const SessionView& view,
-                               const CommandRow* row, bool blocks) {
+std::string_view connection_of(const SessionView& view, const CommandRow* row, bool blocks) {
   if (row != nullptr && row->handling == Handling::kRefused) return "refused";
   if (blocks) return "dedicated";
   switch (row != nullptr ? row->handling : Handling::kForward) {
@@ -137,16 +154,17 @@ std::string_view connection_of(const Topology& topology, const SessionView& view
     case Handling::kEvalsha:
       break;
     default:
-      return to_string(decide(topology, view, row, blocks).channel);
+      return to_string(channel_of(view, row, blocks));
   }
   if (view.in_multi || view.watching) return "dedicated";
-  switch (role_for(topology, view, row)) {
+  switch (role_for(view, row)) {
     case Role::kReads:
       return "reads";
     case Role::kScripts:
       return "scripts";
     case Role::kWrites:
     case Role::kQuorum:
+    case Role::kReplica:
     case Role::kDedicated:
     case Role::kAuth:
       break;
@@ -158,18 +176,18 @@ void append_route(std::string& out, const Worker& worker, Client& client,
                   std::span<const std::string_view> command) {
   const CommandRow* row = resolve(command, worker.extra_commands());
   const bool blocks = row != nullptr && asks_to_block(*row, command);
-  Route route = decide(worker.topology(), worker.view_of(client), row, blocks);
-  // The data path takes everything to the primary yet, whatever the gate would allow.
-  const int primary = worker.topology().primary;
-  if (route.member != primary)
-    route = {primary, route.channel, primary < 0 ? Reason::kVacant : Reason::kNotReady};
+  // A transaction's own connection, or another that it keeps, decides before the gate does.
+  const bool own = client.pinned() && !client.session.in_multi && !client.session.watching;
+  ReplicaSight seen = worker.replica().sight(client);
+  if (own) seen = {};
+  const Route route = decide(worker.topology(), worker.view_of(client), row, seen, blocks);
   const bool somebody = route.member >= 0;
   append_map(out, client.session.protocol, 4);
   append_bulk(out, "node");
   append_bulk(out, somebody ? worker.topology().members[static_cast<size_t>(route.member)].id
                             : std::string());
   append_bulk(out, "connection");
-  append_bulk(out, connection_of(worker.topology(), worker.view_of(client), row, blocks));
+  append_bulk(out, connection_of(worker.view_of(client), row, blocks));
   append_bulk(out, "reason");
   append_bulk(out, to_string(route.reason));
   append_bulk(out, "command");
@@ -205,6 +223,8 @@ constexpr std::string_view kHelp[] = {
     "    Where this command of this session would go, and why.",
     "CONSISTENCY [<level> [<bound>]]",
     "    The session's consistency level; sets it.",
+    "TOKEN [<token>]",
+    "    What this session has written and read, as a token; lets it read no older than a token.",
     "DURABILITY [<level>]",
     "    The session's durability; sets it.",
     "SLOWLOG GET [<count>] | LEN | RESET",
@@ -368,6 +388,19 @@ Step handle_azimuth(Worker& worker, Client& client, const Request& request) {
     } else {
       out = level_help("durability: write async or quorum");
     }
+  } else if (same_word(sub, "token") && args.size() == 2) {
+    // The primary's own offset is at or beyond all that this session has done and seen.
+    const CommandRow* const role = &command_row(CommandId::kRole);
+    return ask_redis(worker, client, role, "*1\r\n$4\r\nROLE\r\n", Topic::kToken);
+  } else if (same_word(sub, "token") && args.size() == 3) {
+    const Result<Position> position = worker.process().tokens.read(args[2]);
+    if (position.ok() && position->epoch > worker.topology().epoch && !client.waited) {
+      client.waited = true;
+      worker.replica().wait_for_epoch(client, position->epoch);
+      return Step::kWait;
+    }
+    client.waited = false;
+    out = take_token(worker, client, position);
   } else if (same_word(sub, "slowlog") && args.size() >= 3) {
     return handle_slowlog(worker, client, request);
   } else if ((same_word(sub, "switchover") && args.size() <= 3) ||
@@ -378,6 +411,20 @@ Step handle_azimuth(Worker& worker, Client& client, const Request& request) {
   }
   answer(worker, client, out);
   return Step::kDone;
+}
+
+void finish_token(Worker& worker, Client& client, const std::string& reply) {
+  const std::optional<uint64_t> offset = primary_offset(reply);
+  if (!offset) {
+    return answer(worker, client,
+                  reply.starts_with('-') ? reply : error_line("azimuth: the primary has moved"));
+  }
+  Position position{worker.topology().epoch, *offset};
+  const Position& floor = client.session.floor;
+  if (floor.epoch == position.epoch) position.offset = std::max(position.offset, floor.offset);
+  std::string out;
+  append_bulk(out, worker.process().tokens.make(position));
+  answer(worker, client, out);
 }
 
 // The control thread answers, when the new primary is ready or cannot be had. The client may be

@@ -35,6 +35,8 @@ std::string_view canned_text(const Upstream& upstream, Canned canned) {
     case Canned::kNoQuorum:
       return "-UNCERTAIN azimuth: the command ran, but not enough voters were seen to have it in "
              "time\r\n";
+    case Canned::kNotShown:
+      return "-CLUSTERDOWN azimuth: not enough voters were seen in time to have what was read\r\n";
     case Canned::kHandshake:
       return upstream.handshake_error();
     case Canned::kClusterDown:
@@ -135,7 +137,8 @@ void Worker::on_replied(Upstream& upstream, const Entry& entry, char type, size_
   if (found == nullptr) return;
   Client& client = *found;
   if (type == '-') metrics_.count_error(ErrorKind::kRedis);
-  note_latency(client, entry);
+  // (The time that a command blocks is nobody's latency, as in Redis.)
+  if (entry.topic != Topic::kUnblocked) note_latency(client, entry);
   --client.inflight;
   if (bytes > kLargeReplyBytes && !entry.write) {
     client.large_credit = kLargeCredit;
@@ -275,11 +278,17 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
         reply(client, client.session.protocol == 3 ? "_\r\n" : "*-1\r\n");
       }
       break;
+    case Topic::kToken:
+      finish_token(*this, client, text);
+      break;
     case Topic::kPoison:
       if (!entry.silent) reply(client, kNotInTransactionReply);
       break;
     case Topic::kNone:
+    case Topic::kBegin:
     case Topic::kQuorum:
+    case Topic::kTag:
+    case Topic::kGate:
     case Topic::kSubscribe:
     case Topic::kUnblocked:
     case Topic::kExec:

@@ -42,6 +42,7 @@ Upstream::Upstream(Worker& worker, Identity* identity, Role role)
 void Upstream::send(const Entry& entry, const BlockRef& block, std::string_view bytes) {
   Entry& queued = entries_.push(entry);
   queued.size = bytes.size();
+  queued.quorum = queued.quorum || (role_ == Role::kQuorum && !queued.injected);
   queued.plain = queued.kind == EntryKind::kReply && queued.topic == Topic::kNone &&
                  !queued.silent && queued.canned == Canned::kNone && !queued.quorum;
   quorum_due_ = quorum_due_ || queued.quorum;
@@ -51,16 +52,19 @@ void Upstream::send(const Entry& entry, const BlockRef& block, std::string_view 
     queued.retained = true;
     retained_.push(bytes);
   }
+  if (worker_.tags()) note_sent(queued);
   queue_bytes(block, bytes);
 }
 
 void Upstream::add_to_run(const Entry& entry) {
   Entry& queued = entries_.push(entry);
+  queued.quorum = role_ == Role::kQuorum;
   queued.plain = !queued.quorum;
   quorum_due_ = quorum_due_ || queued.quorum;
   queued.retained = queued.repeatable && queued.size <= kRetainedRequestBytesMax &&
                     retained_.size() + run_size_ < kUpstreamQueueHighBytes;
   run_size_ += queued.size;
+  run_writes_ = run_writes_ || queued.write;
 }
 
 void Upstream::end_run(const BlockRef& block, std::string_view bytes) {
@@ -77,6 +81,12 @@ void Upstream::end_run(const BlockRef& block, std::string_view bytes) {
     at += entry.size;
   }
   if (at != from) retained_.push(bytes.substr(from, at - from));
+  if (worker_.tags()) {
+    Entry run = entries_[entries_.size() - 1];
+    run.write = run_writes_;
+    note_sent(run);
+  }
+  run_writes_ = false;
   run_size_ = 0;
   queued_total_ += bytes.size();
   queue_bytes(block, bytes);
@@ -110,7 +120,8 @@ void Upstream::ask_quorum() {
   entry.start_us = worker_.now_us();
   entry.command = static_cast<uint16_t>(worker_.topology().quorum_replicas);
   const std::string replicas = std::to_string(entry.command);
-  const std::string timeout_ms = std::to_string(worker_.settings().hold.timeout_ms);
+  const uint32_t patience_ms = std::max(worker_.settings().hold.timeout_ms, kQuorumMsLeast);
+  const std::string timeout_ms = std::to_string(patience_ms);
   send(entry, {}, encode_request(std::vector<std::string_view>{"WAIT", replicas, timeout_ms}));
   ++waits_;
 }
@@ -137,6 +148,8 @@ void Upstream::flush() {
   if (state_ == State::kIdle && worker_.now_ms() >= retry_at_ms_ && !out_.empty()) connect();
   if (parked_ && !blocks()) return lost("the primary has moved", true);
   if (held_ && stream_ != nullptr && quiet()) leave_far();
+  if (role_ < Role::kDedicated) ask_tag();
+  gate_open_ = false;
   // (While one is awaited, what comes is collected for the next.)
   if (role_ == Role::kQuorum && waits_ == 0) ask_quorum();
   if (state_ != State::kReady || want_write_) return;
@@ -188,7 +201,10 @@ ssize_t Upstream::write(iovec* pieces, int count) {
 // Asked in front of every write to this node's own Redis, and of every read from it: without a
 // lease somebody else may lead by now (I2).
 bool Upstream::may_use_redis() {
-  if (stream_ != nullptr || role_ == Role::kAuth || parked_ || worker_.leads()) return true;
+  if (stream_ != nullptr || role_ == Role::kAuth || role_ == Role::kReplica || parked_ ||
+      worker_.leads()) {
+    return true;
+  }
   if (!std::exchange(awaits_lease_, true)) update_poll();
   return false;
 }
@@ -231,6 +247,7 @@ void Upstream::on_readable() {
   }
   worker_.metrics().upstream_bytes_in.add(static_cast<uint64_t>(n));
   worker_.received(static_cast<size_t>(n));
+  heard_ms_ = worker_.now_ms();
   // The block may be replaced while replies make clients go on; this reference keeps ours.
   const BlockRef block = space.block;
   consume(block, space.data, space.data + n);
@@ -310,6 +327,13 @@ void Upstream::hand_over(Client& slow, Upstream& fresh) {
   } else if (held_up_since_ms_ == 0) {
     held_up_since_ms_ = worker_.now_ms();
   }
+}
+
+bool Upstream::owes_clients() {
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (!entries_[i].injected) return true;
+  }
+  return false;
 }
 
 bool Upstream::forsaken() {
@@ -570,6 +594,10 @@ void Upstream::finish_front() {
       held_replies_.push_back({entry, std::move(reply)});
     } else if (entry.topic == Topic::kQuorum) {
       release_quorum(reply, entry.command);
+    } else if (entry.topic == Topic::kTag) {
+      take_tag(reply);
+    } else if (entry.topic == Topic::kGate) {
+      check_gate(reply);
     } else {
       worker_.on_collected(*this, entry, reply);
     }
@@ -582,6 +610,8 @@ void Upstream::finish_front() {
 // The voters have the writes, or whether they have is not known: an error (which says that the
 // command did not run) is passed on either way.
 void Upstream::release_quorum(std::string_view answer, unsigned replicas) {
+  // A replica that came while WAIT blocked may have been counted, and more may be needed for it.
+  replicas = std::max(replicas, worker_.topology().quorum_replicas);
   ReplyElement element;
   const bool enough = ReplyReader(answer).next(element) && answer.starts_with(':') &&
                       element.integer >= static_cast<int64_t>(replicas);
@@ -592,9 +622,19 @@ void Upstream::release_quorum(std::string_view answer, unsigned replicas) {
   replies.swap(held_replies_);
   held_bytes_ = 0;
   for (HeldReply& held : replies) {
-    if (!enough && !held.bytes.starts_with('-')) {
-      held.entry.canned = Canned::kNoQuorum;
+    const Entry& entry = held.entry;
+    if (entry.canned != Canned::kNone) {
+      worker_.on_canned(*this, entry);
+      continue;
+    }
+    const bool executes = entry.write || entry.topic == Topic::kExec;
+    if (!enough && (executes || entry.strong) && !held.bytes.starts_with('-')) {
+      held.entry.canned = executes ? Canned::kNoQuorum : Canned::kNotShown;
       worker_.on_canned(*this, held.entry);
+      continue;
+    }
+    if (entry.kind == EntryKind::kCollect) {
+      worker_.on_collected(*this, entry, held.bytes);
       continue;
     }
     Client* client = worker_.client(held.entry.client);
@@ -608,7 +648,11 @@ void Upstream::deliver_canned() {
     const Entry entry = entries_.front();
     entries_.pop();
     front_offset_ += entry.size;
-    worker_.on_canned(*this, entry);
+    if (held_replies_.empty()) {
+      worker_.on_canned(*this, entry);
+    } else {
+      held_replies_.push_back({entry, {}});  // its turn comes behind those that wait for a quorum
+    }
   }
 }
 

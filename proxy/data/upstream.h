@@ -22,7 +22,9 @@
 #include <uv.h>
 
 #include <cstdint>
+#include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,6 +53,16 @@ enum class EntryKind : uint8_t {
   kCollect,  // the whole reply goes to the worker, which answers the client
 };
 
+// What ROLE says of a primary: its offset; nothing if it says anything else.
+std::optional<uint64_t> primary_offset(std::string_view role);
+// ... and of a replica.
+struct ReplicaRole {
+  int64_t port = 0;  // of its primary, here the tunnel's
+  bool connected = false;
+  int64_t offset = -1;  // applied
+};
+std::optional<ReplicaRole> replica_role(std::string_view role);
+
 // What a kNotify or kCollect entry is about.
 enum class Topic : uint8_t {
   kNone,
@@ -76,6 +88,9 @@ enum class Topic : uint8_t {
   kTracking,  // CLIENT TRACKING
   kExecLost,  // DISCARD in EXEC's place, since what was watched may have changed
   kQuorum,    // WAIT behind writes of durability `quorum`
+  kTag,       // ROLE behind requests to the primary: the position that they had got to
+  kGate,      // ROLE in front of reads at a replica: may they be believed?
+  kToken,     // ROLE on behalf of AZIMUTH TOKEN
   kRedirect,  // CLIENT TRACKINGINFO, GETREDIR: Redis's client id becomes azimuth's
 };
 
@@ -85,6 +100,7 @@ enum class Canned : uint8_t {
   kUncertain,    // the connection was lost after the request was sent
   kNotSent,      // the connection was lost while it was being sent: it did not run
   kNoQuorum,     // it ran, and not enough voters had it in time
+  kNotShown,     // a `strong` read: not enough voters had what it read in time
   kClusterDown,  // no connection for too long
   kHandshake,    // Redis refused the connection: the text is Redis's own
 };
@@ -107,11 +123,13 @@ struct Entry {
   bool bound : 1 = false;      // of a transaction: it means nothing on another connection
   bool confirmed : 1 = false;  // SUBSCRIBE: the first confirmation is there
   bool moved : 1 = false;      // handed over once: hand_over()
-  bool quorum : 1 = false;     // its reply is held until enough voters have the write
+  bool quorum : 1 = false;     // its reply is held until enough voters have what is before WAIT
+  bool strong : 1 = false;     // a read that shows only what enough voters have
   bool plain : 1 = false;      // set by Upstream: nothing but its bytes matters of the reply
 };
 
-enum class Role : uint8_t { kReads, kWrites, kScripts, kQuorum, kDedicated, kAuth };
+// kReplica: reads at the replica next door (replica.h); all others lead to the primary.
+enum class Role : uint8_t { kReads, kWrites, kScripts, kQuorum, kReplica, kDedicated, kAuth };
 
 class Upstream final : private StreamUser {
  public:
@@ -130,6 +148,19 @@ class Upstream final : private StreamUser {
   void send_more(const BlockRef& block, std::string_view bytes);
   // Behind writes of durability `quorum`: their replies wait for the answer to this.
   void ask_quorum();
+  // Behind requests to the primary: the position that they have got to (positions.cpp).
+  void ask_tag();
+  // The same for nobody: how far the primary is (session/freshness.h).
+  void ask_proof();
+  // To a replica: the reads queued from now on until the next flush are believed only where it
+  // has applied `offset` by then; `any`: whatever it is.
+  void require(uint64_t offset, bool any);
+  // A read of so many bytes can be sent to the primary should the replica fail.
+  bool can_retain(size_t bytes) const;
+  // A replica that owes an answer and is silent; or whose Redis is to be tried again.
+  void tend_replica();
+  // To the primary with all that is outstanding here.
+  void give_up_replica(std::string_view why);
   // Subscribes to `names` of one family again, without the client's noticing.
   void subscribe_again(PubsubFamily family, const std::set<std::string, std::less<>>& names);
   // A reply of ours after all that is outstanding.
@@ -192,6 +223,8 @@ class Upstream final : private StreamUser {
   // At the pace of the client at its front, which keeps nobody's memory but its own.
   bool reads_slowly() const { return paused_; }
   size_t outstanding() const { return entries_.size(); }
+  // ... but for what azimuth has asked for itself.
+  bool owes_clients();
   size_t queued_bytes() const { return out_.size(); }
   bool full() const {
     return out_.size() > kUpstreamQueueHighBytes || entries_.size() >= kUpstreamInflightMax;
@@ -249,6 +282,9 @@ class Upstream final : private StreamUser {
   void deliver(const BlockRef& block, const char* p, size_t n, bool done);
   void finish_front();
   void release_quorum(std::string_view answer, unsigned replicas);
+  void note_sent(const Entry& entry);
+  void take_tag(std::string_view role);
+  void check_gate(std::string_view role);
   // `planned`: nothing went wrong, and the log need not warn.
   void lost(std::string_view why, bool planned = false);
   std::vector<Entry> take_outstanding();
@@ -282,6 +318,7 @@ class Upstream final : private StreamUser {
   OutQueue out_;
   ByteRing retained_;
   size_t run_size_ = 0;  // of add_to_run's requests since end_run
+  bool run_writes_ = false;
   ReplyCursor cursor_;
   bool in_push_ = false;
   bool push_confirms_ = false;
@@ -298,7 +335,25 @@ class Upstream final : private StreamUser {
   std::vector<HeldReply> held_replies_;
   size_t held_bytes_ = 0;
   bool quorum_due_ = false;  // a write was queued since ask_quorum()
-  size_t waits_ = 0;         // WAITs of ask_quorum() that are not answered
+  // Positions. Requests queued since the last ROLE was make a batch; those in the queue of `tags_`
+  // wait for theirs.
+  struct Tag {
+    uint32_t batch = 0;
+    uint64_t asked_ms = 0;
+    std::vector<ClientRef> clients;
+  };
+  Tag open_tag_;
+  bool tag_due_ = false;
+  std::deque<Tag> tags_;
+  // What each ROLE in front of reads at a replica must show; the last one may still rise.
+  struct Gate {
+    uint64_t offset = 0;
+    bool any = true;
+  };
+  std::deque<Gate> gates_;
+  bool gate_open_ = false;
+  uint64_t heard_ms_ = 0;  // when the replica last said something
+  size_t waits_ = 0;       // WAITs of ask_quorum() that are not answered
   // Behind the first of them nothing is sent: in queued_total_'s count; 0: it is not looked up yet.
   uint64_t batch_until_ = 0;
   // Bytes ever queued; those taken out of the queue by the socket or the stream; and those that

@@ -17,8 +17,10 @@ namespace azimuth {
 void Upstream::connect() {
   if (state_ != State::kIdle) return;
   const Target& target = worker_.target();
-  if (target.kind == TargetKind::kNone) return lost("there is no primary", true);
-  if (target.kind == TargetKind::kFar) return connect_far(target);
+  if (role_ != Role::kReplica) {
+    if (target.kind == TargetKind::kNone) return lost("there is no primary", true);
+    if (target.kind == TargetKind::kFar) return connect_far(target);
+  }
   const SocketAddress& address = worker_.redis_address();
   const int fd = address.size == 0 ? -EHOSTUNREACH : connect_to(address);
   if (fd < 0) {
@@ -76,7 +78,9 @@ void Upstream::start_handshake() {
     args.insert(args.end(), {"AUTH", identity_->user, identity_->secret});
   }
   std::string request;
-  if (stream_ == nullptr && !worker_.process().lease.any_process()) {
+  // (What a replica is, ROLE says in front of each batch of reads.)
+  const bool near_primary = stream_ == nullptr && role_ != Role::kReplica;
+  if (near_primary && !worker_.process().lease.any_process()) {
     const RedisSettings& own = *worker_.settings().redis;
     proof_ = std::make_unique<RedisProof>(own.username, own.password);
     request = proof_->request();
@@ -120,6 +124,8 @@ void Upstream::finish_handshake(std::string_view reply) {
   const bool refused = !reply.empty() && reply.front() == '-';
   const bool needs_login = refused && reply.starts_with("-NOAUTH");
   const bool busy = reply.starts_with("-BUSY");  // a script runs: that is the answer, for now
+  // A replica's users are its own affair: who is refused there reads at the primary.
+  if (refused && role_ == Role::kReplica) return lost(reply.substr(1, reply.find('\r') - 1));
   if (role_ == Role::kAuth && (!refused || needs_login)) {
     worker_.set_default_user_open(!refused);
   }
@@ -174,7 +180,7 @@ void Upstream::retry_soon() {
 }
 
 void Upstream::retry_now() {
-  if (state_ != State::kIdle || role_ == Role::kDedicated || retired_) return;
+  if (state_ != State::kIdle || role_ >= Role::kReplica || retired_) return;
   failing_fast_ = false;
   down_since_ms_ = 0;
   connect();
@@ -191,7 +197,7 @@ void Upstream::reconnect() {
 
 // What was sent to the old primary has its answer, is sent again, or is uncertain: as after a loss.
 void Upstream::retarget() {
-  if (state_ == State::kClosed) return;
+  if (state_ == State::kClosed || role_ == Role::kReplica) return;  // (its own way: Replica)
   const bool lend = role_ == Role::kDedicated && worker_.client(owner) == nullptr;
   if (lend || (role_ < Role::kDedicated && entries_.empty() && retired_)) return begin_close();
   if (blocks()) {
@@ -211,7 +217,7 @@ void Upstream::retarget() {
 }
 
 void Upstream::hold() {
-  if (held_) return;
+  if (held_ || role_ == Role::kReplica) return;
   held_ = true;
   held_since_ms_ = worker_.now_ms();
   send_until_ = end_of_begun();
@@ -274,6 +280,7 @@ bool Upstream::quiet() {
 
 void Upstream::on_tick(uint64_t now_ms) {
   if (state_ == State::kClosed) return;
+  if (role_ == Role::kReplica) return tend_replica();
   if (awaits_lease_ && worker_.leads()) {
     awaits_lease_ = false;
     update_poll();

@@ -10,6 +10,7 @@ namespace azimuth {
 
 void Upstream::lost(std::string_view why, bool planned) {
   if (state_ == State::kClosed) return;
+  if (role_ == Role::kReplica) return give_up_replica(why);
   const bool was_ready = state_ == State::kReady;
   if (was_ready || down_since_ms_ == 0) {
     if (planned) {
@@ -43,7 +44,10 @@ void Upstream::queue_settled(const Settled& settled) {
     return;
   }
   send(settled.entry, {}, settled.bytes);
-  if (role_ == Role::kDedicated) ask_quorum();
+  if (role_ == Role::kDedicated) {
+    ask_tag();
+    ask_quorum();
+  }
   worker_.metrics().commands_resent.add();
 }
 
@@ -110,6 +114,10 @@ std::vector<Entry> Upstream::take_outstanding() {
     }
   }
   if (!held_replies_.empty()) release_quorum({}, 0);
+  tags_.clear();  // whoever waits for one asks again, at the primary
+  open_tag_ = Tag();
+  gates_.clear();
+  tag_due_ = gate_open_ = false;
   batch_until_ = waits_ = 0;
   quorum_due_ = reply_started_ = in_push_ = false;
   reply_bytes_ = 0;

@@ -26,7 +26,8 @@ Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings>
       redis_address_(redis_address),
       slowlog_(process.slowlog_ids, settings_->slowlog.threshold_us,
                settings_->slowlog.entries_max),
-      random_(std::random_device{}()) {
+      random_(std::random_device{}()),
+      replica_(*this) {
   uv_loop_init(&loop_);
   loop_.data = this;
   uv_async_init(&loop_, &wake_,
@@ -34,6 +35,7 @@ Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings>
   uv_prepare_init(&loop_, &prepare_);
   uv_timer_init(&loop_, &tick_);
   uv_timer_init(&loop_, &retry_);
+  replica_.open(&loop_);
   compute_plain_roles();
   target_ = target_of(*topology_);
   if (process_.link) {
@@ -164,7 +166,7 @@ void Worker::on_tick() {
     }
     // A connection that makes no headway (a script, CLIENT PAUSE, DEBUG SLEEP) is left to those who
     // wait on it; whoever comes now gets a fresh one, and Redis's own answer there.
-    if (upstream->role() < Role::kDedicated && !upstream->retired() &&
+    if (upstream->role() < Role::kReplica && !upstream->retired() &&
         upstream->front_age_us(now_us()) > kStuckMsMax * 1000 && retired < kRetiredConnectionsMax) {
       upstream->retire();
       ++retired;
@@ -310,6 +312,7 @@ void Worker::on_mail() {
     mail.swap(mail_);
   }
   for (auto& task : mail) task(*this);
+  replica_.on_applied();
 }
 
 void Worker::ask_all(Client& asking, Ask ask, Done done) {
@@ -361,12 +364,13 @@ void Worker::set_topology(std::shared_ptr<const Topology> topology, SocketAddres
   if (relays_) relays_->set_redis(redis_address_);
   set_holding(topology_->holding);
   retarget(target_of(*topology_));
+  replica_.set_topology(*topology_);
 }
 
 void Worker::compute_plain_roles() {
   const SessionView nothing_special;
   for (const CommandRow& row : all_commands()) {
-    plain_roles_[row.id] = role_for(*topology_, nothing_special, &row);
+    plain_roles_[row.id] = role_for(nothing_special, &row);
   }
   plain_roles_[kExtraCommandId] = Role::kWrites;
 }
@@ -435,8 +439,8 @@ SessionView Worker::view_of(const Client& client) const {
   SessionView view;
   view.in_multi = client.session.in_multi;
   view.watching = client.session.watching;
-  view.write_in_flight =
-      client.inflight != 0 && client.upstream != nullptr && client.upstream->role() != Role::kReads;
+  // What it has seen at another place may be more than its floor says.
+  view.untagged = !client.tagged || client.sightings != replica_.generation();
   view.consistency = client.session.consistency;
   view.floor = client.session.floor;
   return view;
@@ -451,6 +455,7 @@ void Worker::forward(Client& client, Upstream& upstream, Entry entry, const Bloc
   // The one rule that keeps replies in order (I7).
   AZIMUTH_CHECK(client.inflight == 0 || client.upstream == &upstream);
   entry.start_us = now_us();
+  entry.strong = is_strong(client) && !entry.write && entry.kind == EntryKind::kReply;
   entry.quorum = needs_quorum(client, entry);
   ++client.inflight;
   client.upstream = &upstream;
@@ -462,12 +467,15 @@ void Worker::forward(Client& client, Upstream& upstream, Entry entry, const Bloc
   upstream.send(entry, block, bytes);
   // On a connection of its own at once: a WAIT may not come to stand inside the next MULTI. (Where
   // the request streams, when that is over.)
-  if (upstream.role() == Role::kDedicated && !bytes.empty()) upstream.ask_quorum();
+  if (upstream.role() == Role::kDedicated && !bytes.empty()) {
+    upstream.ask_tag();
+    upstream.ask_quorum();
+  }
 }
 
 bool Worker::needs_quorum(const Client& client, const Entry& entry) const {
   if (!wants_quorum(client)) return false;
-  return entry.topic == Topic::kExec || (entry.write && !entry.bound);
+  return entry.topic == Topic::kExec || ((entry.write || entry.strong) && !entry.bound);
 }
 
 // --- ending ------------------------------------------------------------------------------------
@@ -516,7 +524,8 @@ void Worker::finish_drain() {
   if (relays_) relays_->close();
   for (uv_handle_t* handle :
        {reinterpret_cast<uv_handle_t*>(&tick_), reinterpret_cast<uv_handle_t*>(&retry_),
-        reinterpret_cast<uv_handle_t*>(&prepare_), reinterpret_cast<uv_handle_t*>(&wake_)}) {
+        reinterpret_cast<uv_handle_t*>(&prepare_), reinterpret_cast<uv_handle_t*>(&wake_),
+        replica_.timer()}) {
     uv_close(handle, nullptr);
   }
 }

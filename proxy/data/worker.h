@@ -29,10 +29,13 @@
 #include "proxy/control/slowlog.h"
 #include "proxy/data/client.h"
 #include "proxy/data/identity.h"
+#include "proxy/data/replica.h"
 #include "proxy/data/scripts.h"
 #include "proxy/data/socket.h"
 #include "proxy/data/target.h"
+#include "proxy/data/token.h"
 #include "proxy/data/upstream.h"
+#include "proxy/group/applied.h"
 #include "proxy/group/lease.h"
 #include "proxy/peer/links.h"
 #include "proxy/peer/relay.h"
@@ -52,6 +55,8 @@ struct Process {
   std::atomic<int64_t> clients{0};
   std::atomic<uint64_t> slowlog_ids{0};
   Lease lease;
+  Applied applied;
+  Tokens tokens;
   std::optional<LinkSettings> link;  // none: no cluster, and so no peers
   // Runs on the control thread.
   std::function<void(std::function<void()>)> post_to_control;
@@ -101,6 +106,8 @@ class Worker {
   void run();
   // Any thread: runs `task` on this worker's thread, in order.
   void post(std::function<void(Worker&)> task);
+  // Any thread: something that the worker has asked to be told of has happened.
+  void wake() { uv_async_send(&wake_); }
   void drain();  // on the worker's thread
   void apply_settings(std::shared_ptr<const Settings> settings);
   // `hand_over`: the number of the hand-over that the topology is holding for.
@@ -162,6 +169,22 @@ class Worker {
     return now_ms();
   }
 
+  // --- positions (positions.cpp)
+  // The group has several members, so that what a session has done and seen has a position.
+  bool tags() const { return topology_->members.size() > 1; }
+  // ... reads as well: the primary is elsewhere, and the next one may be read next door.
+  bool tags_reads() const { return target_.kind == TargetKind::kFar && topology_->local >= 0; }
+  uint32_t next_batch() { return ++batches_; }
+  // The primary, asked at `asked_ms`, had got as far as `offset`: beyond all of `clients` batch.
+  void on_tag(uint32_t batch, const std::vector<ClientRef>& clients, uint64_t asked_ms,
+              uint64_t offset);
+  // Brings the client's floor into the present epoch. False: what it had seen is lost, and it has
+  // to be told.
+  bool carry_floor(Client& client);
+  Replica& replica() { return replica_; }
+  const Replica& replica() const { return replica_; }
+  unsigned index() const { return index_; }
+
   // --- for the commands that azimuth answers (local_commands.cpp, client_commands.cpp)
   Process& process() { return process_; }
   ScriptCache& scripts() { return scripts_; }
@@ -183,14 +206,23 @@ class Worker {
   // The client's protocol or database has changed.
   void renew_identity(Client& client);
   Upstream& shared(Identity& identity, Role role);
+  // A copy: what is done with one may make or close others.
+  std::vector<Upstream*> all_upstreams() const;
+  // Itself, if it still exists; else null.
+  Identity* known(const Identity* identity);
   Upstream& attach_dedicated(Client& client);
   void detach_dedicated(Client& client);
   // Queues a request of the client's (`bytes` may stand in `block`) on `upstream`.
   void forward(Client& client, Upstream& upstream, Entry entry, const BlockRef& block,
                std::string_view bytes);
   void record_command(const CommandRow* row, CommandRoute route);
+  // `strong` reads show only what every later primary has, and so do its writes. (One Redis alone
+  // has no later one.)
+  bool is_strong(const Client& client) const {
+    return client.session.consistency == Consistency::kStrong && tags();
+  }
   bool wants_quorum(const Client& client) const {
-    return client.session.durability == Durability::kQuorum;
+    return client.session.durability == Durability::kQuorum || is_strong(client);
   }
   SessionView view_of(const Client& client) const;
   const Topology& topology() const { return *topology_; }
@@ -249,8 +281,6 @@ class Worker {
   bool carry_over(Client& client, Upstream& upstream);
   void set_holding(bool holding);
   void check_quiet();
-  // A copy: what is done with one may make or close others.
-  std::vector<Upstream*> all_upstreams() const;
   Upstream& make_dedicated(Identity& identity);
   void close_identity(Identity& identity);
   void close_idle(Identity& identity);
@@ -308,6 +338,8 @@ class Worker {
 
   // Peers: links are made by streams of ours and of theirs; what theirs want goes through relays.
   LinkMetrics link_metrics_;
+  Replica replica_;
+  uint32_t batches_ = 0;
   std::optional<Relays> relays_;
   std::optional<Links> links_;
   std::unique_ptr<TunnelListener> tunnel_;

@@ -100,13 +100,14 @@ Result<Membership> prepare_membership(const Settings& settings) {
 }
 
 Group::Group(uv_loop_t* loop, const Settings& settings, Membership membership, Lease& lease,
-             Hooks hooks)
+             Applied& applied, Hooks hooks)
     : loop_(loop),
       cluster_(settings.cluster->name),
       bind_(settings.peer->address),
       redis_settings_(settings.redis),
       membership_(std::move(membership)),
       lease_(lease),
+      applied_(applied),
       hooks_(std::move(hooks)),
       random_(membership_.boot),
       started_(clock_now()),
@@ -142,8 +143,13 @@ void Group::start() {
 
 GroupSight Group::sight() const {
   static const LocalRedis nothing;
-  return {gossip_.self(), gossip_.nodes(), published_, redis_ ? redis_->pilot().facts() : nothing,
-          redis_settings_ ? redis_settings_->address : Endpoint{}};
+  return {gossip_.self(),
+          gossip_.nodes(),
+          published_,
+          redis_ ? redis_->pilot().facts() : nothing,
+          redis_settings_ ? redis_settings_->address : Endpoint{},
+          leadership_.state().forks,
+          tunnel_epoch_ == published_.epoch ? tunnel_port_ : std::uint16_t{0}};
 }
 
 // --- the turn ------------------------------------------------------------------------------------
@@ -339,6 +345,8 @@ void Group::arm_timer(Instant now) {
 void Group::on_tunnel_port(std::uint64_t epoch, std::uint16_t port) {
   if (!redis_ || closing_) return;
   tunnel_epoch_ = epoch;
+  tunnel_port_ = port;
+  topology_stale_ = true;
   tunnel_leader_ = {};
   TunnelPort opened;
   opened.epoch = epoch;

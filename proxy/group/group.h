@@ -28,6 +28,7 @@
 #include "health/leadership.h"
 #include "proxy/control/status.h"
 #include "proxy/data/socket.h"
+#include "proxy/group/applied.h"
 #include "proxy/group/lease.h"
 #include "proxy/group/seeds.h"
 #include "proxy/group/state_file.h"
@@ -67,7 +68,7 @@ class Group {
   };
 
   Group(uv_loop_t* loop, const Settings& settings, Membership membership, Lease& lease,
-        Hooks hooks);
+        Applied& applied, Hooks hooks);
   ~Group();
   Group(const Group&) = delete;
   Group& operator=(const Group&) = delete;
@@ -145,6 +146,7 @@ class Group {
   const std::optional<RedisSettings> redis_settings_;
   Membership membership_;
   Lease& lease_;
+  Applied& applied_;
   Hooks hooks_;
   std::mt19937_64 random_;
   const Instant started_;
@@ -172,7 +174,8 @@ class Group {
     friend bool operator==(const TunnelLeader&, const TunnelLeader&) = default;
   };
   std::uint64_t tunnel_epoch_ = 0;  // whose port is open
-  TunnelLeader tunnel_leader_;      // that it was told
+  std::uint16_t tunnel_port_ = 0;
+  TunnelLeader tunnel_leader_;  // that it was told
   std::optional<GroupState> unsaved_;
   Instant save_again_{}, save_told_{};
   bool id_taken_ = false;

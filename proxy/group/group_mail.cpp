@@ -31,6 +31,11 @@ void Group::start_redis() {
   hooks.on_event = [](const PilotOutbox::Event& event) {
     log_event(event.error ? LogLevel::kError : LogLevel::kInfo, event.name, {{"text", event.text}});
   };
+  // Only what follows this epoch's primary has an offset that says something in this epoch.
+  hooks.on_applied = [this](std::string_view, std::uint64_t offset) {
+    const bool follows = !published_.leading && is_readable(redis_->pilot().facts(), published_);
+    if (follows) applied_.set({published_.epoch, offset});
+  };
   hooks.on_want_tunnel = [this](std::uint64_t epoch) {
     tunnel_epoch_ = 0;
     hooks_.want_tunnel(epoch);

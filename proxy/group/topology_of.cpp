@@ -84,6 +84,10 @@ Topology topology_of(const GroupSight& sight) {
   topology.epoch = sight.view.epoch;
   topology.holding = sight.view.handing_over;
   topology.quorum_replicas = quorum_replicas_of(sight);
+  if (!sight.forks.empty() && sight.forks.back().epoch == sight.view.epoch) {
+    for (const Fork& each : sight.forks) topology.starts.push_back({each.epoch, each.begin});
+  }
+  if (!sight.view.leading) topology.replica_port = sight.tunnel_port;
   for (const NodeRecord* record : nodes_of(sight)) {
     if (!record->member) continue;
     const bool own = record == &sight.self;

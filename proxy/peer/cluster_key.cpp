@@ -98,7 +98,8 @@ Result<ClusterKeys> parse_cluster_key(std::string_view text) {
     all_zero = all_zero && key.data()[i] == 0;
   }
   if (all_zero) return bad("holds nothing but zeros, which is no secret: " + std::string(kMakeOne));
-  return ClusterKeys{derive_key(key, "azimuth datagram v1"), derive_key(key, "azimuth link v1")};
+  return ClusterKeys{derive_key(key, "azimuth datagram v1"), derive_key(key, "azimuth link v1"),
+                     derive_key(key, "azimuth token v1")};
 }
 
 Result<ClusterKeys> read_cluster_key(const std::string& path) {

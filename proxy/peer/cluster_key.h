@@ -44,6 +44,7 @@ std::array<std::uint8_t, 32> keyed_digest(const SecretKey& key, std::string_view
 struct ClusterKeys {
   SecretKey datagram;  // the root of each session's key, see sealed_datagram.h
   SecretKey link;      // the PSK of the TLS links
+  SecretKey token;     // of AZIMUTH TOKEN
 };
 
 // 64 hexadecimal digits and a newline.

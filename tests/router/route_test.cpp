@@ -16,7 +16,7 @@ Topology one() {
   return single_redis("a1", "z1", "r1", Endpoint{Endpoint::Kind::kTcp, "127.0.0.1", 6379, ""});
 }
 
-// Three members in epoch 4; the first is primary, the second stands next door, ready at offset 100.
+// Three members in epoch 4; the first is primary, the second stands next door, ready.
 Topology three() {
   Topology t;
   t.epoch = 4;
@@ -26,16 +26,18 @@ Topology three() {
   t.primary = 0;
   t.local = 1;
   t.members[1].readiness = Readiness::kReady;
-  t.members[1].applied = {4, 100};
   return t;
 }
+
+// Next door at offset 100, which is current.
+ReplicaSight at_100() { return {.reachable = true, .applied = 100, .current = 90, .bound = {}}; }
 
 TEST_CASE("one Redis gets everything, on the right connection") {
   const Topology t = one();
   const SessionView s;
   const auto expect = [&](CommandId id, Channel channel, bool blocks = false) {
     INFO(command_row(id).name);
-    CHECK(decide(t, s, row(id), blocks) == Route{0, channel, Reason::kOnlyNode});
+    CHECK(decide(t, s, row(id), {}, blocks) == Route{0, channel, Reason::kOnlyNode});
   };
   expect(CommandId::kGet, Channel::kReads);
   expect(CommandId::kScan, Channel::kReads);
@@ -107,15 +109,20 @@ TEST_CASE("a vacant group: nobody takes a command, but for eventual reads next d
   CHECK(decide(t, {}, nullptr).member == -1);
 
   const SessionView eventual{.consistency = Consistency::kEventual};
-  CHECK(decide(t, eventual, row(CommandId::kGet)) == Route{1, Channel::kReads, Reason::kReadLocal});
-  CHECK(decide(t, eventual, row(CommandId::kSet)).reason == Reason::kVacant);
-  CHECK(decide(t, eventual, row(CommandId::kScan)).reason == Reason::kVacant);
-  CHECK(decide(t, eventual, row(CommandId::kXread), true).reason == Reason::kVacant);
+  const auto reason = [&](const SessionView& s, CommandId id, bool blocks = false) {
+    return decide(t, s, row(id), at_100(), blocks).reason;
+  };
+  CHECK(decide(t, eventual, row(CommandId::kGet), at_100()) ==
+        Route{1, Channel::kReads, Reason::kReadLocal});
+  CHECK(decide(t, eventual, row(CommandId::kGet)).reason == Reason::kVacant);
+  CHECK(reason(eventual, CommandId::kSet) == Reason::kVacant);
+  CHECK(reason(eventual, CommandId::kScan) == Reason::kVacant);
+  CHECK(reason(eventual, CommandId::kXread, true) == Reason::kVacant);
   SessionView transaction = eventual;
   transaction.in_multi = true;
-  CHECK(decide(t, transaction, row(CommandId::kGet)).reason == Reason::kVacant);
+  CHECK(reason(transaction, CommandId::kGet) == Reason::kVacant);
   t.local = -1;
-  CHECK(decide(t, eventual, row(CommandId::kGet)).reason == Reason::kVacant);
+  CHECK(reason(eventual, CommandId::kGet) == Reason::kVacant);
 }
 
 TEST_CASE("a vacant group of one holds as well") {
@@ -136,29 +143,41 @@ TEST_CASE("no write is ever routed to a replica, whatever the session") {
   }
 }
 
-TEST_CASE("the gate") {
+TEST_CASE("I4: the gate") {
   Topology t = three();
   SessionView s;
-  const auto get = [&] { return decide(t, s, row(CommandId::kGet)); };
+  ReplicaSight replica = at_100();
+  const auto get = [&] { return decide(t, s, row(CommandId::kGet), replica); };
   const auto expect = [&](int member, Reason reason) {
     CHECK(get() == Route{member, Channel::kReads, reason});
   };
   expect(1, Reason::kReadLocal);
 
-  SECTION("check 1: the replica is ready") {
-    t.members[1].readiness = Readiness::kNotReady;
-    expect(0, Reason::kNotReady);
-    s.consistency = Consistency::kEventual;
+  SECTION("check 1: the replica is there, follows, and is nearly current") {
+    SECTION("no connection") { replica.reachable = false; }
+    SECTION("it does not follow") { t.members[1].readiness = Readiness::kNotReady; }
+    SECTION("too far behind") { replica.current = 101; }
+    SECTION("nothing shows how far behind") { replica.current.reset(); }
     expect(0, Reason::kNotReady);
   }
-  SECTION("check 2: no write in flight, where the level minds one's own writes") {
-    s.write_in_flight = true;
-    expect(0, Reason::kWriteInFlight);
-    s.consistency = Consistency::kReadMyWrites;
-    expect(0, Reason::kWriteInFlight);
-    s.consistency = Consistency::kMonotonicReads;
-    expect(1, Reason::kReadLocal);
+  SECTION("eventual minds only that it can be reached") {
     s.consistency = Consistency::kEventual;
+    t.members[1].readiness = Readiness::kNotReady;
+    replica.current.reset();
+    s.untagged = true;
+    s.floor = {4, 1000};
+    expect(1, Reason::kReadLocal);
+    replica.reachable = false;
+    expect(0, Reason::kNotReady);
+  }
+  SECTION("check 2: the floor covers all that the session has done and seen") {
+    s.untagged = true;
+    for (const Consistency level :
+         {Consistency::kCausal, Consistency::kReadMyWrites, Consistency::kMonotonicReads}) {
+      s.consistency = level;
+      expect(0, Reason::kWriteInFlight);
+    }
+    s.consistency = Consistency::kConsistentPrefix;
     expect(1, Reason::kReadLocal);
   }
   SECTION("check 3: the floor is applied") {
@@ -168,40 +187,48 @@ TEST_CASE("the gate") {
     expect(0, Reason::kBehindFloor);
     s.consistency = Consistency::kMonotonicReads;
     expect(0, Reason::kBehindFloor);
-    s.consistency = Consistency::kEventual;
+    s.consistency = Consistency::kConsistentPrefix;
     expect(1, Reason::kReadLocal);
   }
   SECTION("offsets of different epochs are not compared") {
     s.floor = {3, 1};
-    expect(0, Reason::kBehindFloor);
+    expect(0, Reason::kWriteInFlight);
     s.floor = {5, 1};
-    expect(0, Reason::kBehindFloor);
+    expect(0, Reason::kWriteInFlight);
   }
-  SECTION("strong always asks the primary, bounded staleness until the bound can be shown") {
+  SECTION("strong always asks the primary") {
     s.consistency = Consistency::kStrong;
     expect(0, Reason::kPrimaryOnly);
+  }
+  SECTION("bounded staleness needs a proof of its own bound") {
     s.consistency = Consistency::kBoundedStaleness;
+    expect(0, Reason::kStaleBound);
+    replica.bound = 100;
+    expect(1, Reason::kReadLocal);
+    replica.bound = 101;
     expect(0, Reason::kStaleBound);
   }
   SECTION("a sidecar has nobody next door; the primary's own node needs no gate") {
     t.local = -1;
     expect(0, Reason::kNotReady);
     t.local = 0;
-    s.write_in_flight = true;
+    s.untagged = true;
     s.floor = {4, 1000};
     expect(0, Reason::kReadLocal);
   }
   SECTION("reads that a replica must not serve") {
-    const auto reason = [&](CommandId id) { return decide(t, s, row(id)).reason; };
+    const auto reason = [&](CommandId id) { return decide(t, s, row(id), replica).reason; };
+    CHECK(reason(CommandId::kEvalRo) == Reason::kNotReplicaSafe);
     CHECK(reason(CommandId::kScan) == Reason::kNotReplicaSafe);
     CHECK(reason(CommandId::kTouch) == Reason::kNotReplicaSafe);
     CHECK(reason(CommandId::kPfcount) == Reason::kNotReplicaSafe);
     CHECK(reason(CommandId::kObjectFreq) == Reason::kNotReplicaSafe);
     CHECK(reason(CommandId::kSet) == Reason::kPrimaryOnly);
     CHECK(reason(CommandId::kPublish) == Reason::kPrimaryOnly);
-    CHECK(decide(t, s, row(CommandId::kXread), true) ==
+    CHECK(decide(t, s, row(CommandId::kXread), replica, true) ==
           Route{0, Channel::kDedicated, Reason::kNotReplicaSafe});
-    CHECK(decide(t, s, row(CommandId::kXread)) == Route{1, Channel::kReads, Reason::kReadLocal});
+    CHECK(decide(t, s, row(CommandId::kXread), replica) ==
+          Route{1, Channel::kReads, Reason::kReadLocal});
   }
 }
 

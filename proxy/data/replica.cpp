@@ -1,0 +1,161 @@
+#include "proxy/data/replica.h"
+
+#include <algorithm>
+
+#include "proxy/data/worker.h"
+
+namespace azimuth {
+namespace {
+
+// The timer runs while reads come, and for so long after.
+constexpr uint64_t kTickMs = 5;
+constexpr uint64_t kReadsComeMs = 2000;
+// A token may be ahead of the news that its epoch has begun.
+constexpr uint64_t kEpochWaitMs = 1000;
+
+}  // namespace
+
+void Replica::open(uv_loop_t* loop) {
+  uv_timer_init(loop, &timer_);
+  timer_.data = this;
+}
+
+void Replica::set_topology(const Topology& topology) {
+  const bool near = topology.local >= 0 && topology.local != topology.primary;
+  if (near == near_ && port_ == topology.replica_port && epoch_ == topology.epoch) return;
+  near_ = near;
+  port_ = topology.replica_port;
+  epoch_ = topology.epoch;
+  ++generation_;
+  for (Upstream* each : worker_.all_upstreams()) {
+    if (each->role() == Role::kReplica) each->give_up_replica("the group has another primary");
+  }
+  on_applied();
+}
+
+Upstream* Replica::connection(const Client& client) const {
+  return client.identity->shared[static_cast<size_t>(Role::kReplica)];
+}
+
+ReplicaSight Replica::sight(const Client& client) const {
+  const Upstream* const upstream = connection(client);
+  const Settings& settings = worker_.settings();
+  const uint64_t now = worker_.now_ms();
+  ReplicaSight sight;
+  sight.reachable =
+      near_ && upstream != nullptr && upstream->ready() && !client.identity->role_denied;
+  sight.applied = worker_.process().applied.of(epoch_);
+  sight.current = freshness_.needed(epoch_, now, settings.reads.lag_ms_max);
+  if (sight.current) *sight.current -= std::min(*sight.current, settings.reads.lag_bytes_max);
+  // (How many writes the primary has taken by this moment, only the primary knows.)
+  if (client.session.consistency == Consistency::kBoundedStaleness &&
+      !client.session.bound_in_writes) {
+    sight.bound = freshness_.needed(epoch_, now, client.session.staleness_bound);
+  }
+  return sight;
+}
+
+Upstream* Replica::choose(Client& client, const CommandRow& row, size_t bytes) {
+  const bool goes_on = client.inflight != 0;
+  if (goes_on && client.upstream->role() != Role::kReplica) return nullptr;  // I7
+  const ReplicaSight seen = sight(client);
+  const Route route = decide(worker_.topology(), worker_.view_of(client), &row, seen);
+  const Reason reason = route.reason;
+  if (near_ && row.place == Place::kAnywhere) {
+    read_ms_ = worker_.now_ms();
+    reader_ = client.identity;
+    if (client.session.consistency == Consistency::kBoundedStaleness &&
+        !client.session.bound_in_writes) {
+      shortest_ms_ = shortest_ms_ == 0 ? client.session.staleness_bound
+                                       : std::min(shortest_ms_, client.session.staleness_bound);
+    }
+    start_timer();
+  }
+  const Position& floor = client.session.floor;
+  if (reason == Reason::kBehindFloor && !goes_on && !client.waited &&
+      worker_.settings().reads.wait_ms != 0) {
+    client.waited = true;
+    client.wait = Wait::kApplied;
+    waiters_.push_back({client.self, floor, worker_.now_ms() + worker_.settings().reads.wait_ms});
+    worker_.process().applied.want(worker_.index(), floor.offset);
+    // It may have been applied in between, and nobody would wake us.
+    if (worker_.process().applied.of(epoch_) >= floor.offset) worker_.wake();
+    return nullptr;
+  }
+  client.waited = false;
+  worker_.metrics().count_read(reason);
+  if (!near_ || reason != Reason::kReadLocal) return nullptr;
+  Upstream& upstream = *connection(client);
+  if (!upstream.can_retain(bytes)) return nullptr;
+  const bool any = client.session.consistency == Consistency::kEventual;
+  uint64_t offset = 0;
+  if (client.session.consistency == Consistency::kBoundedStaleness) {
+    offset = *seen.bound;
+  } else if (!any) {
+    offset = std::max(floor.offset, *seen.current);
+  }
+  upstream.require(offset, any);
+  return &upstream;
+}
+
+void Replica::wait_for_epoch(Client& client, uint64_t epoch) {
+  client.wait = Wait::kApplied;
+  waiters_.push_back({client.self, {epoch, 0}, worker_.now_ms() + kEpochWaitMs});
+  start_timer();
+}
+
+void Replica::on_applied() {
+  const uint64_t applied = worker_.process().applied.of(epoch_);
+  const uint64_t now = worker_.now_ms();
+  std::erase_if(waiters_, [&](const Waiter& each) {
+    Client* const waiting = worker_.client(each.client);
+    if (waiting == nullptr || waiting->wait != Wait::kApplied) return true;
+    if (!each.may_go(epoch_, applied, now)) return false;
+    worker_.resume(*waiting);
+    return true;
+  });
+  for (const Waiter& each : waiters_) {
+    if (each.floor.epoch != epoch_) continue;
+    worker_.process().applied.want(worker_.index(), each.floor.offset);
+  }
+}
+
+void Replica::start_timer() {
+  if (uv_is_active(timer()) != 0) return;
+  uv_timer_start(
+      &timer_, [](uv_timer_t* handle) { static_cast<Replica*>(handle->data)->on_timer(); }, kTickMs,
+      kTickMs);
+  on_timer();
+}
+
+void Replica::on_timer() {
+  const uint64_t now = worker_.now_ms();
+  if (!waiters_.empty()) on_applied();
+  for (Upstream* each : worker_.all_upstreams()) {
+    if (each->role() == Role::kReplica) each->tend_replica();
+  }
+  if (now - read_ms_ > kReadsComeMs && waiters_.empty()) {
+    shortest_ms_ = 0;
+    uv_timer_stop(&timer_);
+    return;
+  }
+  if (near_) ask_for_proof();
+}
+
+void Replica::ask_for_proof() {
+  const uint64_t now = worker_.now_ms();
+  // (An identity may be gone by now; then another reader will come.)
+  Identity* const reader = worker_.known(reader_);
+  if (reader == nullptr) return;
+  Upstream& replica = worker_.shared(*reader, Role::kReplica);
+  if (!replica.ready()) replica.tend_replica();
+  uint64_t every = kProofEveryMs;
+  if (shortest_ms_ != 0) every = std::clamp<uint64_t>(shortest_ms_ / 2, kProofEveryMsLeast, every);
+  if (reader->role_denied || now - asked_ms_ < every) return;
+  Upstream& primary = worker_.shared(*reader, Role::kReads);
+  if (!primary.ready()) return;
+  asked_ms_ = now;
+  primary.ask_proof();
+}
+
+}  // namespace azimuth

@@ -1,0 +1,92 @@
+// Reads at the replica next door: which reads go there, and what shows that they may be believed.
+//
+// Three things are known of the replica, each by its own means:
+//   - how far it has applied the primary's history, at least: pushed by the tap (group/applied.h).
+//     It says where a read is worth trying, and wakes those that wait for their floor.
+//   - how old that is: the primary is asked for its offset while reads come (session/freshness.h).
+//   - what it was when it read: ROLE in front of each batch of reads, on the same connection. It
+//     names the port that the replica replicates from, and there is one for each epoch; so the
+//     reads behind it were answered by a replica that was connected to this epoch's primary and had
+//     applied what the session has seen, whatever anybody believed when they were sent.
+// Where the third fails, or the replica is silent for kReplicaSilenceMsMax, all that it owes is
+// asked of the primary: nothing that it said behind its ROLE has reached a client by then.
+//
+// A session that has read here may have seen more than its floor says. That does no harm as long as
+// it reads on here: a process of Redis that follows one primary only goes forward. `generation`
+// counts whenever that may have ended; a floor of an older one is whole again after one answer of
+// the primary's.
+//
+// Owned by one worker.
+#pragma once
+
+#include <uv.h>
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "proxy/data/client.h"
+#include "router/route.h"
+#include "router/topology.h"
+#include "session/freshness.h"
+
+namespace azimuth {
+
+class Replica {
+ public:
+  explicit Replica(Worker& worker) : worker_(worker) {}
+  void open(uv_loop_t* loop);
+  uv_handle_t* timer() { return reinterpret_cast<uv_handle_t*>(&timer_); }
+
+  void set_topology(const Topology& topology);
+  // There is a Redis next door that is not the primary.
+  bool near() const { return near_; }
+  std::uint32_t generation() const { return generation_; }
+  // The port that its Redis replicates from in this epoch.
+  std::uint16_t port() const { return port_; }
+
+  // The connection for a read of `bytes`: null where it goes to the primary. Or the client waits
+  // (Wait::kApplied) until its floor is applied here, for a little while. Counts the reason.
+  Upstream* choose(Client& client, const CommandRow& row, std::size_t bytes);
+  // What is known of it, for a client's read (AZIMUTH ROUTE).
+  ReplicaSight sight(const Client& client) const;
+
+  Freshness& freshness() { return freshness_; }
+  // A connection to it has ended: the next one may be to another process.
+  void on_lost() { ++generation_; }
+  // Whoever waits for what is applied by now goes on.
+  void on_applied();
+  // The client waits (Wait::kApplied) until this node has heard of `epoch`, for a little while.
+  void wait_for_epoch(Client& client, std::uint64_t epoch);
+
+ private:
+  Upstream* connection(const Client& client) const;
+  void on_timer();
+  void start_timer();
+  void ask_for_proof();
+
+  Worker& worker_;
+  uv_timer_t timer_{};
+  bool near_ = false;
+  std::uint16_t port_ = 0;
+  std::uint64_t epoch_ = 0;
+  std::uint32_t generation_ = 1;
+  Freshness freshness_;
+  std::uint64_t read_ms_ = 0;      // when a read last came that could have gone here
+  Identity* reader_ = nullptr;     // on whose behalf
+  std::uint64_t asked_ms_ = 0;     // for a proof
+  std::uint32_t shortest_ms_ = 0;  // staleness bound of late; 0: none
+  struct Waiter {
+    ClientRef client;
+    Position floor;
+    std::uint64_t until_ms;
+    // Behind a floor of another epoch nobody waits: it is carried over, or the primary is asked.
+    bool may_go(std::uint64_t epoch, std::uint64_t applied, std::uint64_t now_ms) const {
+      return now_ms >= until_ms || floor.epoch < epoch ||
+             (floor.epoch == epoch && floor.offset <= applied);
+    }
+  };
+  std::vector<Waiter> waiters_;
+};
+
+}  // namespace azimuth

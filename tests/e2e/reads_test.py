@@ -1,0 +1,349 @@
+"""Reads at the replica next door (I4): the three checks, tokens, levels, and replicas that lag, stop or restart."""
+import os
+import signal
+import threading
+import time
+
+import harness
+from cluster import Cluster
+from harness import only_azimuth, wait_until
+
+
+def words(reply):
+    return [each.decode() if isinstance(each, bytes) else each for each in reply]
+
+
+def route(client, *command):
+    """(node, reason) of AZIMUTH ROUTE."""
+    told = words(client.cmd("AZIMUTH", "ROUTE", *command))
+    told = dict(zip(told[::2], told[1::2]))
+    return told["node"], told["reason"]
+
+
+def reads(node):
+    return node.status()["counters"]["reads"]
+
+
+def replicas_of(cluster, primary):
+    return [node for node in cluster.nodes if node is not primary]
+
+
+def reads_next_door(client, key="k"):
+    """The session's reads have come to be local."""
+    def local():
+        client.cmd("GET", key)
+        return route(client, "GET", key)[1] == "read-local"
+    wait_until(local, what="local reads")
+
+
+@only_azimuth
+def i4_a_session_reads_its_own_writes_next_door(stage):
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        for node in cluster.nodes:
+            with node.client() as client:
+                client.cmd("SET", "k", "0")
+                if node is not primary:
+                    reads_next_door(client)
+                before = reads(node).get("read-local", 0)
+                for i in range(500):
+                    assert client.cmd("SET", "k", str(i)) == "OK"
+                    assert client.cmd("GET", "k") == str(i).encode()
+                if node is not primary:
+                    assert reads(node)["read-local"] > before
+
+
+@only_azimuth
+def i4_a_pipeline_of_write_and_read_returns_what_it_wrote(stage):
+    with Cluster(stage) as cluster:
+        cluster.wait_whole()
+        for node in cluster.nodes:
+            with node.client() as client:
+                for i in range(200):
+                    client.send("SET", "p", str(i))
+                    client.send("GET", "p")
+                    client.send("GET", "p")
+                    assert [client.read() for _ in range(3)] == ["OK", str(i).encode(), str(i).encode()]
+
+
+@only_azimuth
+def what_route_says_is_what_the_next_command_does(stage):
+    with Cluster(stage, text="[reads]\nwait_ms = 0\n") as cluster:
+        primary = cluster.wait_whole()
+        near = replicas_of(cluster, primary)[0]
+        with near.client() as client:
+            client.cmd("SET", "k", "v")
+            reads_next_door(client)
+
+            def agrees(*command):
+                node, reason = route(client, *command)
+                before = reads(near)
+                client.cmd(*command)
+                after = reads(near)
+                assert after.get(reason, 0) == before.get(reason, 0) + 1, (reason, before, after)
+                return node, reason
+            assert agrees("GET", "k") == (near.id, "read-local")
+            assert route(client, "SET", "k", "v") == (primary.id, "primary-only")
+            assert agrees("SCAN", "0") == (primary.id, "not-replica-safe")
+            # A replica that applies nothing: the session's own write is not there.
+            with near.redis.connect() as direct:
+                assert direct.cmd("CLIENT", "PAUSE", "20000", "WRITE") == "OK"
+                client.cmd("SET", "k", "w")
+                assert agrees("GET", "k") == (primary.id, "behind-floor")
+                assert client.cmd("GET", "k") == b"w"
+                assert direct.cmd("CLIENT", "UNPAUSE") == "OK"
+            reads_next_door(client)
+            assert client.cmd("MULTI") == "OK"
+            assert client.cmd("DISCARD") == "OK"
+            assert client.cmd("WATCH", "k") == "OK"
+            assert route(client, "GET", "k") == (primary.id, "in-transaction")
+            assert client.cmd("UNWATCH") == "OK"
+            assert client.cmd("AZIMUTH", "CONSISTENCY", "strong") == "OK"
+            assert route(client, "GET", "k") == (primary.id, "primary-only")
+
+
+@only_azimuth
+def i4_a_token_takes_the_floor_to_another_node(stage):
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        one, two = replicas_of(cluster, primary)
+        with one.client() as writer, two.client() as reader:
+            reader.cmd("SET", "t", "x")
+            reads_next_door(reader, "t")
+            for i in range(200):
+                writer.cmd("SET", "t", str(i))
+                token = writer.cmd("AZIMUTH", "TOKEN").decode()
+                reader.send("AZIMUTH", "TOKEN", token)
+                reader.send("GET", "t")
+                assert reader.read() == "OK"
+                assert reader.read() == str(i).encode()
+            # A replica behind the token is not read.
+            with two.redis.connect() as direct:
+                direct.cmd("CLIENT", "PAUSE", "20000", "WRITE")
+                writer.cmd("SET", "t", "new")
+                token = writer.cmd("AZIMUTH", "TOKEN").decode()
+                assert reader.cmd("AZIMUTH", "TOKEN", token) == "OK"
+                assert reader.cmd("GET", "t") == b"new"
+                direct.cmd("CLIENT", "UNPAUSE")
+            altered = token[:10] + ("A" if token[10] != "A" else "B") + token[11:]
+            for bad in (altered, token[:-3], "az9." + token[4:], "", "x" * 5000):
+                reply = reader.cmd("AZIMUTH", "TOKEN", bad)
+                assert str(reply).startswith("ERR azimuth: no token of this cluster"), reply
+            assert str(reader.cmd("AZIMUTH", "TOKEN", "a", "b")).startswith("ERR ")
+            assert reader.cmd("GET", "t") == b"new"
+
+
+@only_azimuth
+def a_token_of_another_cluster_is_refused(stage):
+    with Cluster(stage, members=2, name="one") as one, Cluster(stage, members=2, name="two") as two:
+        with one.wait_whole().client() as here, two.wait_whole().client() as there:
+            token = here.cmd("AZIMUTH", "TOKEN").decode()
+            assert here.cmd("AZIMUTH", "TOKEN", token) == "OK"
+            assert "of another cluster" in there.cmd("AZIMUTH", "TOKEN", token)
+
+
+@only_azimuth
+def i4_a_replica_that_stops_is_read_no_more(stage):
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        near = replicas_of(cluster, primary)[0]
+        with near.client(timeout=10) as client, primary.client() as writer:
+            client.cmd("SET", "k", "0")
+            reads_next_door(client)
+            os.kill(near.redis.process.pid, signal.SIGSTOP)
+            try:
+                slowest = 0
+                for i in range(200):
+                    writer.cmd("SET", "k", str(i))
+                    began = time.monotonic()
+                    value = int(client.cmd("GET", "k"))
+                    slowest = max(slowest, time.monotonic() - began)
+                    assert value >= i - 1, (value, i)  # (what was read from it before it stopped)
+                    time.sleep(0.005)
+            finally:
+                os.kill(near.redis.process.pid, signal.SIGCONT)
+            print(f"the slowest read took {slowest * 1000:.0f} ms", flush=True)
+            # It catches up before it is read again.
+            for i in range(200, 700):
+                writer.cmd("SET", "k", str(i))
+                value = int(client.cmd("GET", "k"))
+                assert value >= 199, (value, i)
+            reads_next_door(client)
+
+
+@only_azimuth
+def i4_a_replica_that_restarts_from_nothing_shows_nothing_old(stage):
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        near = replicas_of(cluster, primary)[0]
+        with near.client(timeout=10) as client:
+            last = -1
+            for i in range(5):
+                client.cmd("SET", "k", str(i))
+                reads_next_door(client)
+                near.redis.kill()
+                near.redis.restart()
+                deadline = time.monotonic() + 20
+                while time.monotonic() < deadline:
+                    value = client.cmd("GET", "k")
+                    assert value is not None and int(value) >= last, (value, last)
+                    last = int(value)
+                    if route(client, "GET", "k")[1] == "read-local":
+                        break
+                assert last == i
+
+
+@only_azimuth
+def i4_reads_never_go_back_while_primaries_change(stage):
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        stop = threading.Event()
+        faults = []
+
+        def watch(node):
+            last = -1
+            with node.client(timeout=20) as client:
+                while not stop.is_set():
+                    value = client.cmd("GET", "n")
+                    if isinstance(value, bytes):
+                        if int(value) < last:
+                            faults.append((node.id, last, int(value)))
+                        last = int(value)
+        cluster.write(primary, "n", "0")
+        watchers = [threading.Thread(target=watch, args=(node,)) for node in cluster.nodes]
+        for each in watchers:
+            each.start()
+        try:
+            with cluster.nodes[0].client(timeout=20) as writer:
+                number = 0
+                for _ in range(4):
+                    deadline = time.monotonic() + 0.5
+                    while time.monotonic() < deadline:
+                        number += 1
+                        assert writer.cmd("SET", "n", str(number)) == "OK"
+                    assert writer.cmd("AZIMUTH", "SWITCHOVER") == "OK"
+        finally:
+            stop.set()
+            for each in watchers:
+                each.join()
+        assert not faults, faults
+        assert number > 100
+
+
+@only_azimuth
+def bounded_staleness_shows_nothing_older(stage):
+    with Cluster(stage, text="[reads]\nwait_ms = 0\n") as cluster:
+        primary = cluster.wait_whole()
+        near = replicas_of(cluster, primary)[0]
+        with near.client() as client, primary.client() as writer:
+            assert client.cmd("AZIMUTH", "CONSISTENCY", "bounded-staleness", "300") == "OK"
+            writer.cmd("SET", "k", "0")
+            reads_next_door(client)
+            with near.redis.connect() as direct:
+                direct.cmd("CLIENT", "PAUSE", "20000", "WRITE")
+                when = []
+                for i in range(1, 150):
+                    writer.cmd("SET", "k", str(i))
+                    when.append(time.monotonic())
+                    asked = time.monotonic()
+                    value = int(client.cmd("GET", "k"))
+                    if value < i:  # version value + 1 was acknowledged at when[value]
+                        assert when[value] >= asked - 0.3, (value, i, asked - when[value])
+                    time.sleep(0.005)
+                assert reads(near).get("stale-bound", 0) > 0
+                direct.cmd("CLIENT", "UNPAUSE")
+            reads_next_door(client)
+            for bad in (["nonsense"], ["bounded-staleness"], ["bounded-staleness", "-1"], ["causal", "5"],
+                        ["bounded-staleness", "many"], ["bounded-staleness", "5", "apples"]):
+                assert str(client.cmd("AZIMUTH", "CONSISTENCY", *bad)).startswith("ERR azimuth: "), bad
+            assert client.cmd("AZIMUTH", "CONSISTENCY") == b"bounded-staleness"
+
+
+@only_azimuth
+def a_strong_session_s_replies_are_in_order_and_wait_for_the_voters(stage):
+    with Cluster(stage, text="hold_timeout_ms = 1000\n") as cluster:
+        primary = cluster.wait_whole()
+        others = replicas_of(cluster, primary)
+        for node in cluster.nodes:
+            with node.client(timeout=10) as client:
+                assert client.cmd("AZIMUTH", "CONSISTENCY", "strong") == "OK"
+                for i in range(30):
+                    client.send("SET", "s", str(i))
+                    client.send("EVAL_RO", "return 1", "0")
+                    client.send("GET", "s")
+                    client.send("EVAL", "return redis.call('GET', 's')", "0")
+                    client.send("GET", "s")
+                    value = str(i).encode()
+                    assert [client.read() for _ in range(5)] == ["OK", 1, value, value, value]
+                assert route(client, "GET", "s") == (primary.id, "primary-only")
+        for node in others:
+            os.kill(node.redis.process.pid, signal.SIGSTOP)
+        try:
+            with primary.client(timeout=10) as client:
+                assert client.cmd("SET", "s", "alone") == "OK"  # async: this primary alone has it
+                assert client.cmd("GET", "s") == b"alone"
+                assert client.cmd("AZIMUTH", "CONSISTENCY", "strong") == "OK"
+                assert str(client.cmd("GET", "s")).startswith("CLUSTERDOWN "), "shown too early"
+        finally:
+            for node in others:
+                os.kill(node.redis.process.pid, signal.SIGCONT)
+
+
+@only_azimuth
+def eventual_reads_what_is_there(stage):
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        near = replicas_of(cluster, primary)[0]
+        with near.client() as client, near.redis.connect() as direct:
+            client.cmd("SET", "k", "old")
+            reads_next_door(client)
+            assert client.cmd("AZIMUTH", "CONSISTENCY", "eventual") == "OK"
+            direct.cmd("CLIENT", "PAUSE", "20000", "WRITE")
+            client.cmd("SET", "k", "new")
+            assert client.cmd("GET", "k") == b"old"
+            direct.cmd("CLIENT", "UNPAUSE")
+
+
+@only_azimuth
+def a_user_who_may_not_ask_role_reads_at_the_primary(stage):
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        near = replicas_of(cluster, primary)[0]
+        for node in cluster.nodes:
+            with node.redis.connect() as direct:
+                direct.cmd("ACL", "SETUSER", "app", "on", ">secret", "~*", "+@all", "-@dangerous")
+        with near.client() as client:
+            assert client.cmd("AUTH", "app", "secret") == "OK"
+            for i in range(50):
+                assert client.cmd("SET", "k", str(i)) == "OK"
+                assert client.cmd("GET", "k") == str(i).encode()
+            assert route(client, "GET", "k")[0] == primary.id
+        wait_until(lambda: near.events("role_denied"), what="told")
+
+
+@only_azimuth
+def i4_a_lost_write_is_told_once(stage):
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        others = replicas_of(cluster, primary)
+        with others[0].client(timeout=20) as client:
+            client.cmd("SET", "k", "kept")
+            cluster.wait_same_data()
+            # Nobody replicates any more; what is acknowledged now dies with the primary.
+            for node in others:
+                os.kill(node.redis.process.pid, signal.SIGSTOP)
+            assert client.cmd("SET", "k", "lost") == "OK"
+            primary.redis.kill()
+            for node in others:
+                os.kill(node.redis.process.pid, signal.SIGCONT)
+            cluster.wait_primary(but=primary)
+            first = client.cmd("GET", "k")
+            if first == b"lost":
+                return  # the link had it in its buffers
+            assert str(first).startswith("TRYAGAIN azimuth: "), first
+            assert client.cmd("GET", "k") == b"kept"
+            assert any(node.events("floor_lost") for node in others)
+
+
+if __name__ == "__main__":
+    harness.run(__doc__)
