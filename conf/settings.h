@@ -79,6 +79,7 @@ struct ClusterSettings {
   std::uint32_t lease_ms = 1000;
   std::uint32_t probe_interval_ms = 200;
   std::uint32_t suspicion_ms = 600;
+  std::uint32_t redis_silence_ms = 5000;
 
   friend bool operator==(const ClusterSettings&, const ClusterSettings&) = default;
 };

@@ -159,8 +159,9 @@ constexpr SettingRow kRows[] = {
     {.section = "redis",
      .key = "username",
      .field = field<&Settings::redis, &RedisSettings::username>,
-     .doc = "What the node itself logs in as, to watch its Redis. Clients log in with their own "
-            "names and passwords. Unset: the default user.",
+     .doc = "What the node itself logs in as, to watch its Redis and in a cluster to drive it: the "
+            "same on every member. Clients log in with their own names and passwords. Unset: the "
+            "default user.",
      .sample = "\"azimuth\""},
     {.section = "redis",
      .key = "password",
@@ -193,7 +194,8 @@ constexpr SettingRow kRows[] = {
      .key = "durability",
      .field = field<&Settings::listen, &ListenSettings::durability>,
      .doc = "When a write is acknowledged. async: when the primary has it, as Redis does. quorum: "
-            "when every later election must find it."},
+            "when every later election must find it; clients' users need the right to WAIT. No "
+            "difference in front of a single Redis."},
     {.section = "listen",
      .key = "allow_sync",
      .field = field<&Settings::listen, &ListenSettings::allow_sync>,
@@ -264,8 +266,9 @@ constexpr SettingRow kRows[] = {
     {.section = "cluster",
      .key = "bootstrap_expect",
      .field = field<&Settings::cluster, &ClusterSettings::bootstrap_expect>,
-     .doc = "How many members a new cluster waits for before it elects its first primary. The same "
-            "on every node.",
+     .doc =
+         "How many members a new cluster waits for before it elects its first primary; a witness "
+         "is none. The same on every node.",
      .sample = "3",
      .least = 1,
      .most = kMembersMax,
@@ -284,8 +287,10 @@ constexpr SettingRow kRows[] = {
     {.section = "cluster",
      .key = "partition",
      .field = field<&Settings::cluster, &ClusterSettings::partition>,
-     .doc = "What a split does to writes. pause: the side with a majority takes them, the other "
-            "holds and then refuses. merge: each side goes on, and they are merged on healing.",
+     .doc =
+         "What a split does to writes. pause: the side with a majority takes them, the other "
+         "holds and then refuses. merge: each side goes on, and they are merged on healing; until "
+         "that is there it is as pause.",
      .needs_restart = true},
     {.section = "cluster",
      .key = "voter",
@@ -320,16 +325,28 @@ constexpr SettingRow kRows[] = {
      .most = 600'000,
      .needs_restart = true},
     {.section = "cluster",
+     .key = "redis_silence_ms",
+     .field = field<&Settings::cluster, &ClusterSettings::redis_silence_ms>,
+     .doc = "How long the local Redis may leave its azimuth without an answer, busy with a long "
+            "script or a large value, before another node's takes its place. One whose process "
+            "has ended is noticed at once.",
+     .least = 100,
+     .most = 600'000,
+     .needs_restart = true},
+    {.section = "cluster",
      .key = "hold_timeout_ms",
      .field = field<&Settings::hold, &HoldSettings::timeout_ms>,
      .doc = "How long a command waits for a Redis or a primary that is away before it is refused "
-            "with CLUSTERDOWN. In force without a cluster too. 0: refused at once.",
+            "with CLUSTERDOWN, and a quorum write for its copies before it answers UNCERTAIN. In "
+            "force without a cluster too. 0: refused at once.",
      .least = 0,
      .most = 600'000},
     {.section = "cluster",
      .key = "hold_bytes_max",
      .field = field<&Settings::hold, &HoldSettings::bytes_max>,
-     .doc = "How many bytes of commands wait at most, on the whole node; more are refused at once.",
+     .doc =
+         "How many bytes of commands may wait for each shared connection to a Redis that is away; "
+         "more are refused at once. In force without a cluster too.",
      .least = 0,
      .most = kConfiguredBytesMax},
 

@@ -41,7 +41,24 @@ auto rank(const Question& q, const std::string& voter) {
   Position at = promise.position;
   if (defective(Defect::kLineagesCompared)) at.epoch = 0;
   if (defective(Defect::kHandOverWithoutTarget) && voter == q.preferred) at.epoch = UINT64_MAX;
-  return std::tuple(at, voter == q.preferred, promise.led);
+  return std::tuple(at, voter == q.preferred, !promise.reluctant, promise.led);
+}
+
+// "n1 (Redis refuses ...) and n2 (...)"
+std::string with_troubles(const Question& q, Names names) {
+  for (std::string& name : names) {
+    const Promise& promise = promise_of(q, name);
+    name += " (" + promise.trouble + ")";
+  }
+  return listed(names);
+}
+
+bool obeys(const Promise* promise) {
+  return promise != nullptr && promise->has_redis && promise->alive && promise->trouble.empty();
+}
+
+bool disobeys(const Promise* promise) {
+  return promise != nullptr && promise->has_redis && !promise->trouble.empty();
 }
 
 // A later epoch than any of a majority has accepted never had a lease. So who led the last of these
@@ -67,22 +84,54 @@ std::uint64_t behind(const Question& q, Position position) {
   return known.offset > common ? known.offset - common : 0;
 }
 
+// Who led the last epoch that anybody has accepted; empty: nobody did, or it has not promised.
+std::string last_leader(const Question& q) {
+  std::uint64_t last = 1;
+  for (const auto& [voter, promise] : q.promises) last = std::max(last, promise.accepted);
+  for (const auto& [voter, promise] : q.promises)
+    if (promise.led == last && promise.has_redis) return voter;
+  return {};
+}
+
 // No lineage to go by, and every member's Redis seen: the one that holds anything.
 Choice choose_by_content(const Question& q) {
   const Names full = voters_where(q, [](const Promise* promise) {
     return promise != nullptr && promise->has_redis && promise->alive && !promise->empty;
   });
+  if (full.size() == 1 && !promise_of(q, full.front()).trouble.empty()) {
+    return {{},
+            "the Redis of " + with_troubles(q, full) +
+                " alone holds data, and cannot be driven: mend that"};
+  }
   if (full.size() == 1) return {full.front(), {}};
   if (full.size() > 1) {
+    const std::string last = last_leader(q);
+    if (std::find(full.begin(), full.end(), last) != full.end()) {
+      const Promise& promise = promise_of(q, last);
+      if (promise.rested && promise.trouble.empty()) return {last, {}};
+      return {{},
+              "the Redis of " + listed(full) + " have restarted with data of unknown age; " + last +
+                  " led last (epoch " + std::to_string(promise.led) +
+                  "), so it has all that was acknowledged and that its persistence kept: AZIMUTH "
+                  "ELECT FORCE " +
+                  last + " goes on from there, and the others become its copies"};
+    }
     return {{},
-            "the Redis of " + listed(full) +
-                " hold data of unknown origin; the group takes one and the others become its "
+            "the Redis of " + listed(full) + " hold data of unknown origin" +
+                (last.empty() ? "" : ", and that of " + last + ", which led last, holds none") +
+                "; the group takes one and the others become its "
                 "copies: choose it by AZIMUTH ELECT FORCE <node>, or empty all but one"};
   }
-  const Names members = voters_where(q, [](const Promise* promise) {
-    return promise != nullptr && promise->has_redis && promise->alive;
+  Names members = voters_where(q, obeys);
+  if (members.empty()) {
+    const Names disobedient = voters_where(q, disobeys);
+    if (disobedient.empty()) return {{}, "no voter has a Redis that answers"};
+    return {{}, "no Redis can be driven: " + with_troubles(q, disobedient)};
+  }
+  // Who has just failed comes last.
+  std::stable_partition(members.begin(), members.end(), [&](const std::string& member) {
+    return !promise_of(q, member).reluctant;
   });
-  if (members.empty()) return {{}, "no voter has a Redis that answers"};
   return {members.front(), {}};
 }
 
@@ -94,6 +143,8 @@ Choice choose_forced(const Question& q) {
   const auto found = q.promises.find(q.forced);
   if (found == q.promises.end() || !found->second.has_redis || !found->second.alive)
     return {{}, std::string(q.forced) + " has no Redis that answers"};
+  if (!found->second.trouble.empty())
+    return {{}, "the Redis of " + with_troubles(q, {std::string(q.forced)}) + " cannot be driven"};
   return {std::string(q.forced), {}};
 }
 
@@ -124,10 +175,14 @@ Choice choose(const Question& q) {
     return promise != nullptr && promise->has_redis && !promise->alive;
   });
   if (!whole && !missing.empty()) {
-    const Names broken = voters_where(
-        q, [](const Promise* promise) { return promise != nullptr && !counts(promise); });
+    const Names broken = voters_where(q, [](const Promise* promise) {
+      return promise != nullptr && !counts(promise) && !disobeys(promise);
+    });
+    const Names disobedient = voters_where(q, disobeys);
     std::string why = "waiting for " + listed(missing);
     if (!broken.empty()) why += "; the Redis of " + listed(broken) + " has lost what it held";
+    if (!disobedient.empty())
+      why += "; the Redis of " + with_troubles(q, disobedient) + " cannot be driven";
     return {{}, why + "; AZIMUTH ELECT FORCE <node> goes on without"};
   }
   if (!whole && !unseen.empty()) {
@@ -147,11 +202,28 @@ Choice choose(const Question& q) {
                 listed(missing.empty() ? unseen : missing)};
   }
   // The first among equals: the lowest id.
-  const std::string winner =
-      *std::max_element(eligible.begin(), eligible.end(), [&](const auto& a, const auto& b) {
-        if (defective(Defect::kLowestWins)) return rank(q, b) < rank(q, a);
-        return rank(q, a) < rank(q, b);
-      });
+  const auto best_of = [&](const Names& names) {
+    return *std::max_element(names.begin(), names.end(), [&](const auto& a, const auto& b) {
+      if (defective(Defect::kLowestWins)) return rank(q, b) < rank(q, a);
+      return rank(q, a) < rank(q, b);
+    });
+  };
+  std::string winner = best_of(eligible);
+  if (!promise_of(q, winner).trouble.empty()) {
+    // It can be no primary. Who holds as much may be one in its place.
+    const Position most = promise_of(q, winner).position;
+    std::erase_if(eligible, [&](const std::string& voter) {
+      const Promise& promise = promise_of(q, voter);
+      return !promise.trouble.empty() || promise.position < most;
+    });
+    if (eligible.empty()) {
+      return {{},
+              "the Redis of " + with_troubles(q, {winner}) +
+                  " holds more than the others, and cannot be driven: mend that; AZIMUTH ELECT "
+                  "FORCE <node> goes on without what it alone holds"};
+    }
+    winner = best_of(eligible);
+  }
   const std::uint64_t lag = behind(q, promise_of(q, winner).position);
   if (lag > kElectionLagBytesMax && !(missing.empty() && unseen.empty())) {
     return {{},

@@ -104,6 +104,10 @@ bool read_line(std::string_view line, GroupState& state) {
     return read_fork(words, state.forks);
   } else if (what == "intact" && count == 2) {
     state.intact_run_id = name(words[1]);
+  } else if (what == "rested" && count == 2) {
+    const auto epoch = number(words[1]);
+    if (!epoch) return false;
+    state.rested = *epoch;
   } else if (what == "forgetful" && count == 1) {
     state.forgetful = true;
   } else if (what == "adopted" && count == 1) {
@@ -142,6 +146,7 @@ std::string encode(const GroupState& state) {
   for (const Fork& fork : state.forks)
     append_line(out, "fork", {std::to_string(fork.epoch), fork.replid, std::to_string(fork.begin)});
   append_line(out, "intact", {state.intact_run_id});
+  if (state.rested != 0) append_line(out, "rested", {std::to_string(state.rested)});
   if (state.adopted) append_line(out, "adopted", {});
   if (state.forgetful) append_line(out, "forgetful", {});
   append_line(out, "checksum", {hexadecimal(checksum(out))});

@@ -58,6 +58,10 @@ struct GroupState {
   // The process of the local Redis that was last known to hold all that it ever acknowledged;
   // another run_id may have forgotten.
   std::string intact_run_id;
+  // The epoch that this node led when it was ended in an orderly way, its Redis fenced and whole:
+  // no write came after, so what that Redis keeps on its disk is all that was ever acknowledged. 0:
+  // none.
+  std::uint64_t rested = 0;
 
   friend bool operator==(const GroupState&, const GroupState&) = default;
 };

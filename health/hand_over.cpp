@@ -25,7 +25,9 @@ std::string Leadership::Machine::unfit(Instant now, const std::string& node) con
   const Peer& known = found->second;
   if (!known.facts.member) return node + " has no Redis";
   if (!state.electorate.has(node)) return node + " does not vote";
+  if (!known.facts.alive) return node + " has left, or does not answer";
   if (!known.grant || now - known.heard > times.lease) return node + " does not answer";
+  if (known.grant->leaving) return node + " is about to leave";
   if (known.grant->forgetful) return node + " has lost its state";
   if (!known.grant->in_sync || !known.grant->intact) return node + " is not in sync yet";
   const std::uint64_t behind =
@@ -33,6 +35,35 @@ std::string Leadership::Machine::unfit(Instant now, const std::string& node) con
   if (behind > kHandOverLagBytesMax)
     return node + " is " + std::to_string(behind) + " bytes behind";
   return {};
+}
+
+std::string Leadership::Machine::successor(Instant now, std::string* obstacle) const {
+  std::string best;
+  *obstacle = "no other member votes";
+  for (const std::string& node : other_voters(state.electorate)) {
+    std::string flaw = unfit(now, node);
+    const auto found = peers.find(node);
+    if (flaw.empty()) {
+      if (best.empty() || found->second.grant->offset > peers.find(best)->second.grant->offset)
+        best = node;
+    } else if (found != peers.end() && found->second.facts.member) {
+      *obstacle = std::move(flaw);
+    }
+  }
+  return best;
+}
+
+// The successor has gone in the middle of it: where any one will do, the next one goes on from
+// where that one was. False: nobody can.
+bool Leadership::Machine::next_successor(Instant now) {
+  std::string obstacle;
+  const std::string next = hand_over->named ? std::string() : successor(now, &obstacle);
+  if (next.empty()) return false;
+  hand_over->to = next;
+  hand_over->next_ask = now;
+  if (hand_over->stage != HandOver::Stage::kDraining) hand_over->stage_since = now;
+  event("hand_over", "goes on to " + next);
+  return true;
 }
 
 Outcome Leadership::Machine::begin_hand_over(Instant now, std::string_view to) {
@@ -46,19 +77,14 @@ Outcome Leadership::Machine::begin_hand_over(Instant now, std::string_view to) {
   if (!leading(now) || !lead->ready) return refused("the primary is not ready yet");
   if (hand_over) return refused("a switchover to " + hand_over->to + " is under way");
   if (is_self(to)) return refused(settings.node + " is the primary already");
-  std::string best, obstacle = "no other member votes";
-  for (const std::string& node : other_voters(state.electorate)) {
-    if (!to.empty() && node != to) continue;
-    std::string flaw = unfit(now, node);
-    if (!flaw.empty()) {
-      const auto found = peers.find(node);
-      if (found != peers.end() && found->second.facts.member) obstacle = std::move(flaw);
-      continue;
-    }
-    if (best.empty() || peers[node].grant->offset > peers[best].grant->offset) best = node;
-  }
-  if (best.empty()) return refused(to.empty() ? obstacle : unfit(now, std::string(to)));
+  std::string best(to), obstacle;
+  if (to.empty())
+    best = successor(now, &obstacle);
+  else
+    obstacle = unfit(now, best);
+  if (best.empty() || (!to.empty() && !obstacle.empty())) return refused(obstacle);
   hand_over = HandOver{};
+  hand_over->named = !to.empty();
   hand_over->to = best;
   hand_over->since = hand_over->stage_since = now;
   event("hand_over", "from " + settings.node + " to " + best);
@@ -75,7 +101,13 @@ void Leadership::Machine::on_drained(Instant now) {
 void Leadership::Machine::hand_over_progress(Instant now) {
   if (!hand_over || !lead) return;
   HandOver& plan = *hand_over;
-  const Peer& successor = peers[plan.to];
+  const Peer* known = &peers[plan.to];
+  const bool gone = !known->facts.alive || (known->grant && known->grant->leaving);
+  if (gone && plan.stage != HandOver::Stage::kDemoting) {
+    if (!next_successor(now)) return abandon_hand_over(now, plan.to + " has left");
+    known = &peers[plan.to];
+  }
+  const Peer& successor = *known;
   if (plan.stage == HandOver::Stage::kDraining) {
     if (now >= plan.since + settings.hold)
       abandon_hand_over(now, "writes in flight did not end in time");
@@ -102,7 +134,7 @@ void Leadership::Machine::hand_over_progress(Instant now) {
   }
   // A ping of Redis's own may have gone out in between.
   if (!redis.master) plan.target = std::max(plan.target, redis.offset);
-  if ((!redis.master && caught_up) || now >= plan.stage_since + times.lease) {
+  if ((!redis.master && caught_up) || gone || now >= plan.stage_since + times.lease) {
     Ballot asked;
     asked.preferred = plan.to;
     start_ballot(now, std::move(asked));

@@ -105,6 +105,8 @@ void Leadership::Machine::settle(Instant now) {
   answer_pending(now);  // one's own, if a ballot has just begun
   ballot_progress(now);
   order = wanted_order(now);
+  if (stays_out != told_stays_out && !stays_out.empty()) event("stays_out", stays_out);
+  told_stays_out = stays_out;
   GroupView seen = present_view(now);
   if (seen == view) return;
   view = std::move(seen);
@@ -189,6 +191,8 @@ GroupView Leadership::Machine::present_view(Instant now) const {
     seen.why = reason(now);
   else if (!stays_out.empty())
     seen.why = stays_out;
+  if (!redis.trouble.empty() && seen.why.find(redis.trouble) == std::string::npos)
+    seen.why += (seen.why.empty() ? "" : "; ") + settings.node + ": " + redis.trouble;
   return seen;
 }
 
@@ -317,6 +321,21 @@ void Leadership::on_redis(Instant now, const LocalRedis& facts) {
 void Leadership::on_drained(Instant now) {
   machine_->on_drained(now);
   machine_->settle(now);
+}
+
+void Leadership::on_leaving(Instant now) {
+  machine_->leaving = true;
+  machine_->settle(now);
+}
+
+void Leadership::on_rest(Instant now) {
+  Machine& m = *machine_;
+  const bool whole = m.ready_redis() && m.redis.run_id == m.state.intact_run_id;
+  m.end_lead(now, "the node leaves");
+  if (whole && m.is_self(m.state.leader) && m.state.rested != m.state.accepted) {
+    m.state.rested = m.state.accepted;
+    m.dirty = true;
+  }
 }
 
 Outcome Leadership::switch_over(Instant now, std::string_view to) {

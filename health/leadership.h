@@ -62,7 +62,8 @@ struct GroupView {
   std::size_t quorum_copies = 1;
   bool isolated = false;  // a voter that hears from no majority
   Electorate electorate;
-  std::string why;  // why there is no leader, for people: "waiting for 1 more member (b2 ...)"
+  std::string why;  // why there is no leader, for people: "waiting for 1 more member (b2 ...)"; or
+                    // why this node has no part in the group that has one
 
   friend bool operator==(const GroupView&, const GroupView&) = default;
 };
@@ -103,6 +104,11 @@ class Leadership {
   void on_redis(Instant now, const LocalRedis& facts);
   // The data path has no write in flight any more (while view().handing_over).
   void on_drained(Instant now);
+
+  // This node is about to end: nobody is to hand over to it.
+  void on_leaving(Instant now);
+  // It ends now, and no write will reach its Redis any more: the last state to save.
+  void on_rest(Instant now);
 
   // An operator's, or the drain's, wish. The result says why not; that it succeeded shows in
   // view(). Asked of any node: a node that does not lead passes the wish on.

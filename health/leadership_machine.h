@@ -100,7 +100,7 @@ struct Leadership::Machine {
     std::uint64_t whole_at = 0;
     std::uint64_t leader_boot = 0, asked_ms = 0;
     std::size_t quorum_copies = 0;
-    bool told_in_sync = false, told_intact = false;
+    bool told_in_sync = false, told_intact = false, told_leaving = false;
   } news;  // of the last Renew
 
   // --- a voter that has promised ---
@@ -137,6 +137,8 @@ struct Leadership::Machine {
   };
   std::optional<Lead> lead;
   Instant last_re_election = kLongAgo;
+  Instant reluctant_until = kLongAgo;  // after a promotion that failed
+  bool leaving = false;
 
   struct Change {
     Electorate next;
@@ -185,13 +187,14 @@ struct Leadership::Machine {
     Instant stage_since{};
     std::uint64_t target = 0;
     Instant next_ask{};
+    bool named = false;  // by an operator: nobody else will do
   };
   std::optional<HandOver> hand_over;
 
   // --- what comes out ---
 
   std::string why;  // of the last failure, or of waiting
-  std::string stays_out;
+  std::string stays_out, told_stays_out;
   RedisOrder order;
   GroupView view;
   bool view_changed = true;
@@ -295,6 +298,9 @@ struct Leadership::Machine {
 
   Outcome begin_hand_over(Instant now, std::string_view to);
   std::string unfit(Instant now, const std::string& node) const;
+  // The fit voter that is furthest; empty: none, and `obstacle` says why.
+  std::string successor(Instant now, std::string* obstacle) const;
+  bool next_successor(Instant now);
   void on_drained(Instant now);
   void hand_over_progress(Instant now);
   void abandon_hand_over(Instant now, std::string_view reason);

@@ -79,6 +79,7 @@ void fields(Codec& codec, M& m) {
     codec(m.epoch), codec(m.leader_boot), codec(m.asked_ms), codec(m.granted), codec(m.forgetful);
     codec(m.boot), codec(m.has_redis), codec(m.in_sync), codec(m.intact), codec(m.offset);
     codec(m.electorate_epoch), codec(m.electorate_version), codec(m.forks_digest);
+    codec(m.leaving);
   } else if constexpr (kIs<M, Refuse>) {
     codec(m.epoch), codec(m.promised);
   } else if constexpr (kIs<M, Probe>) {
@@ -92,7 +93,7 @@ void fields(Codec& codec, M& m) {
     codec(m.epoch), codec(m.has_redis), codec(m.alive), codec(m.empty), codec(m.intact);
     codec(m.known), codec(m.position.epoch), codec(m.position.offset), codec(m.led);
     codec(m.leader_at.epoch), codec(m.leader_at.offset), electorate_fields(codec, m.electorate);
-    codec(m.accepted);
+    codec(m.accepted), codec.name(m.trouble, kReasonBytesMax), codec(m.reluctant), codec(m.rested);
   } else if constexpr (kIs<M, Reject>) {
     codec(m.epoch), codec(m.promised), codec.name(m.promised_to, kNameBytesMax);
     codec.choice(m.reason, RejectReason::kNotReady);

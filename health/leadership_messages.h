@@ -47,6 +47,7 @@ struct Grant {
   std::uint64_t offset = 0;  // applied, of this epoch's lineage (if in_sync)
   std::uint64_t electorate_epoch = 0, electorate_version = 0;
   std::uint64_t forks_digest = 0;
+  bool leaving = false;  // is about to end: nobody hands over to it
 
   friend bool operator==(const Grant&, const Grant&) = default;
 };
@@ -97,8 +98,11 @@ struct Promise {
   Position position;      // where its history ends
   std::uint64_t led = 0;  // the epoch that it accepted last, if it led that one
   std::uint64_t accepted = 0;
-  Position leader_at;     // the last offset of a leader that it heard of, and that leader's epoch
-  Electorate electorate;  // version 0: none that is newer than the coordinator's
+  std::string trouble;     // why its Redis cannot lead; what it holds counts all the same
+  bool rested = false;     // led `led`, and ended it in an orderly way
+  bool reluctant = false;  // its last promotion failed, or it is about to leave: others first
+  Position leader_at;      // the last offset of a leader that it heard of, and that leader's epoch
+  Electorate electorate;   // version 0: none that is newer than the coordinator's
 
   friend bool operator==(const Promise&, const Promise&) = default;
 };

@@ -61,8 +61,12 @@ void Leadership::Machine::lead_progress(Instant now) {
     const bool done = redis.done == OrderKind::kLead && redis.done_epoch == lead->epoch;
     if (!lead->ready && lead->claimed && done && !hand_over) become_ready(now);
     if (!lead) return;
-    if (!lead->ready && !hand_over && now >= lead->promote_by)
-      return re_elect(now, "its Redis was not promoted in time");
+    // It yields: another one is to have its turn.
+    const bool late = now >= lead->promote_by;
+    if (!lead->ready && !hand_over && (late || !redis.trouble.empty())) {
+      reluctant_until = now + times.attached;
+      return re_elect(now, late ? "its Redis was not promoted in time" : redis.trouble);
+    }
     if (lead->refused_since != kNever && !hand_over &&
         now >= lead->refused_since + times.fence_wait && now >= may_re_elect_at())
       return re_elect(now, "a voter has promised a later epoch");
@@ -153,7 +157,10 @@ void Leadership::Machine::become_ready(Instant now) {
     ++state.electorate.version;
     dirty = true;
   }
+  if (state.rested != 0) dirty = true;
+  state.rested = 0;
   lead->ready = true;
+  reluctant_until = kLongAgo;
   lead->next_round = now;
   ballots_failed = 0;
   why.clear();
@@ -241,6 +248,7 @@ void Leadership::Machine::send_grant(std::string_view leader, std::uint64_t epoc
     grant.forgetful = state.forgetful;
     grant.in_sync = news.told_in_sync = in_sync();
     grant.intact = news.told_intact = intact();
+    grant.leaving = news.told_leaving = leaving;
     grant.offset = redis.offset;
     grant.electorate_epoch = state.electorate.epoch;
     grant.electorate_version = state.electorate.version;
@@ -254,7 +262,9 @@ void Leadership::Machine::send_grant(std::string_view leader, std::uint64_t epoc
 void Leadership::Machine::tell_sync() {
   if (lead || news.epoch == 0 || news.epoch != state.accepted || state.promised != state.accepted)
     return;
-  if (news.told_in_sync == in_sync() && news.told_intact == intact()) return;
+  if (news.told_in_sync == in_sync() && news.told_intact == intact() &&
+      news.told_leaving == leaving)
+    return;
   send_grant(state.leader, state.accepted, true);
 }
 
@@ -348,7 +358,7 @@ void Leadership::Machine::re_elect(Instant now, std::string_view reason) {
   // Without a lease it may be the only one that does not know better: ask before disturbing.
   if (!leading(now)) return end_lead(now, reason);
   Ballot asked;
-  asked.preferred = settings.node;
+  if (now >= reluctant_until) asked.preferred = settings.node;
   start_ballot(now, std::move(asked));
 }
 

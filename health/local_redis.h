@@ -43,6 +43,9 @@ struct LocalRedis {
   std::string replid, replid2;
   std::int64_t second_offset = -1;  // the first offset that replid2 does not reach
   std::uint64_t offset = 0;         // applied
+  // Why it cannot be driven (an ACL, a renamed command), with what to do; empty while it can. What
+  // it holds counts all the same.
+  std::string trouble;
   // The order that these facts show to be carried out, all of them measured after it was given:
   // kLead{epoch} only when promoted, its tap attached and the fence lifted; kFollow{epoch} only
   // when synced through that epoch's tunnel; kFence{epoch} and kStand{epoch} only when fenced, the

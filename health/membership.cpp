@@ -37,8 +37,14 @@ std::string Leadership::Machine::bootstrap_obstacle(std::vector<std::string>* vo
   }
   if (count < settings.bootstrap_expect) {
     const std::size_t more = settings.bootstrap_expect - count;
-    return "waiting for " + std::to_string(more) + " more member" + (more == 1 ? "" : "s") +
-           " (bootstrap_expect is " + std::to_string(settings.bootstrap_expect) + ")";
+    std::string text = "waiting for " + std::to_string(more) + " more member" +
+                       (more == 1 ? "" : "s") + " (bootstrap_expect is " +
+                       std::to_string(settings.bootstrap_expect);
+    if (!witnesses.empty()) {
+      text += ", and counts members alone; " + listed(witnesses) +
+              (witnesses.size() == 1 ? " is a witness" : " are witnesses");
+    }
+    return text + ")";
   }
   if (!unready.empty()) return "waiting for the Redis of " + listed(unready);
   std::sort(members.begin(), members.end());

@@ -45,10 +45,10 @@ bool Leadership::Machine::may_adopt() {
   if (!ready_redis()) return false;
   if (!redis.empty && !own_position()) {
     stays_out = "the Redis of " + settings.node +
-                " holds data that are not the group's, and to join would wipe them: empty it "
-                "(FLUSHALL), or "
-                "make it the primary by AZIMUTH ELECT FORCE " +
-                settings.node + " while the group has none";
+                " holds data of unknown origin, and to join would wipe them: stop that "
+                "redis-server, move its dump and append-only files away and start it empty; or, if "
+                "the group has no primary, make it that by AZIMUTH ELECT FORCE " +
+                settings.node;
     return false;
   }
   state.adopted = true;
@@ -195,6 +195,9 @@ Promise Leadership::Machine::stated(bool shown) const {
   promise.intact = shown && intact();
   promise.led = is_self(state.leader) ? state.accepted : 0;
   promise.accepted = state.accepted;
+  promise.rested = promise.led != 0 && state.rested == promise.led;
+  promise.trouble = redis.trouble.substr(0, kReasonBytesMax);
+  promise.reluctant = leaving || last_now < reluctant_until;
   promise.leader_at = leader_at;
   if (state.electorate.newer_than(pending->electorate)) promise.electorate = state.electorate;
   return promise;

@@ -13,9 +13,11 @@ namespace azimuth {
 namespace {
 
 constexpr Duration kConnectTimeout = milliseconds(2000);
-constexpr Duration kStuckAfter = milliseconds(1000);
 constexpr Duration kGiveUpAfter = milliseconds(15000);
-constexpr Duration kSettingsInterval = seconds(30);
+// A client's CONFIG SET is undone by then; while the order is not carried out, it may be why.
+constexpr Duration kSettingsInterval = seconds(10);
+constexpr Duration kSettingsAgain = seconds(1);
+constexpr Duration kRecountAfter = milliseconds(500);
 
 // How often it is asked: right after a change of what is wanted, while something is awaited, else.
 constexpr Duration kEagerInterval = milliseconds(10);
@@ -27,8 +29,7 @@ constexpr Duration kCalmInterval = milliseconds(500);
 constexpr Duration kNudgeFor = milliseconds(1200);
 constexpr Duration kNudgeInterval = milliseconds(50);
 
-constexpr Duration kRetryPassing = milliseconds(100);
-constexpr Duration kRetryRefused = milliseconds(5000);
+constexpr const char* kSaveName = "save";
 
 // Raised to this where it is less: what a replica may miss and still come back by a partial sync.
 constexpr std::string_view kBacklogBytesLeast = "16777216";
@@ -60,6 +61,8 @@ RedisExtras read_extras(std::string_view info) {
       extras.functions = number_in(value);
     } else if (key == "min_slaves_good_slaves") {
       extras.good_replicas = static_cast<std::uint32_t>(number_in(value));
+    } else if (key == "aof_enabled") {
+      extras.appends = number_in(value) != 0;
     } else if (key == "master_repl_offset") {
       extras.own_offset = number_in(value);
     } else if (key.starts_with("db") && value.starts_with("keys=")) {
@@ -101,7 +104,7 @@ void RedisPilot::on_connected(Instant now) {
   m.max_lag.reset();
   m.nudged = false;
   m.fence_sent.reset();
-  m.refusals.clear();
+  std::erase_if(m.refusals, [](const auto& entry) { return entry.first != Machine::kTapName; });
   // Whatever it is, it takes no writes until it is known to be what it should be.
   m.set_fence(now, Machine::kFencedCount);
   m.ask_round(now, true);
@@ -152,16 +155,17 @@ void RedisPilot::on_tick(Instant now, std::uint64_t random) {
   if (m.leaving && now >= m.leave_until) m.left = true;
   if (m.asked.empty()) {
     if (now >= m.poll_at && !m.leaving) {
-      m.ask_round(now, now - m.settings_asked >= kSettingsInterval);
+      const bool done = m.facts.done == m.order.kind && m.facts.done_epoch == m.order.epoch;
+      m.ask_round(now, now - m.settings_asked >= (done ? kSettingsInterval : kSettingsAgain));
     }
     return;
   }
   const Duration silence = now - m.progress;
-  if (silence >= kGiveUpAfter) {
+  if (silence >= m.give_up_after()) {
     m.out.close = true;
     return m.disconnect(now, "no reply for " + std::to_string(silence.ms) + " ms", random);
   }
-  if (silence >= kStuckAfter && m.facts.alive) {
+  if (silence >= m.silence_max && m.facts.alive) {
     m.emit("redis_stuck", "no reply for " + std::to_string(silence.ms) + " ms");
     LocalRedis next = m.facts;
     next.alive = false;
@@ -174,7 +178,7 @@ Instant RedisPilot::next_wakeup() const {
   if (m.left) return kNever;
   if (m.phase != Machine::Phase::kOpen) return m.wakeup;
   if (m.asked.empty()) return m.poll_at;
-  Instant next = m.progress + (m.facts.alive ? kStuckAfter : kGiveUpAfter);
+  const Instant next = m.progress + (m.facts.alive ? m.silence_max : m.give_up_after());
   return m.leaving ? earlier_of(next, m.leave_until) : next;
 }
 
@@ -195,9 +199,18 @@ void RedisPilot::Machine::ask_round(Instant now, bool with_settings) {
     for (const std::string& name : settings.names()) {
       send(now, {"CONFIG", "GET", name}, {Question::kSetting, name, {}, 0});
     }
+    send(now, {"CONFIG", "GET", kSaveName}, {Question::kSetting, kSaveName, {}, 0});
   }
   send(now, {"CONFIG", "GET", kLagName}, {Question::kSetting, kLagName, {}, 0});
   send(now, {"CONFIG", "GET", kFenceName}, {Question::kRoundOver, kFenceName, {}, 0});
+}
+
+// A Redis that was busy counts its replicas before it reads what they sent meanwhile, finds none
+// and takes no writes until it counts again, a second later. Setting what it counts by makes it
+// count.
+void RedisPilot::Machine::recount(Instant now) {
+  if (phase != Phase::kOpen || !leads()) return;
+  send(now, {"CONFIG", "SET", kLagName, "1"}, {Question::kChange, kLagName, {}, 0});
 }
 
 // REPLCONF GETACK has no reply, unless it is refused: see on_reply.
@@ -219,10 +232,12 @@ void RedisPilot::on_reply(Instant now, const PilotReply& reply) {
     m.out.close = true;
     return m.disconnect(now, "a reply to no question", 0);
   }
+  const bool was_silent = now - m.progress >= kRecountAfter;
   m.progress = now;
   const Machine::Asked asked = std::move(m.asked.front());
   m.asked.pop_front();
   m.answer(now, asked, reply);
+  if (was_silent) m.recount(now);
   if (m.phase == Machine::Phase::kOpen && m.leaving && m.asked.empty()) m.left = true;
 }
 
@@ -232,20 +247,20 @@ void RedisPilot::Machine::answer(Instant now, const Asked& question, const Pilot
     case Question::kInfo:
       info_read = !error;
       if (error) return refused(now, "INFO", reply.text);
-      accepted("INFO");
+      accepted(now, "INFO");
       round_orders = question.orders;
       return answer_info(reply);
     case Question::kRole:
       role_read = !error;
       if (error) return refused(now, "ROLE", reply.text);
-      accepted("ROLE");
+      accepted(now, "ROLE");
       return answer_role(reply);
     case Question::kSetting:
     case Question::kRoundOver:
       if (error) {
         refused(now, "CONFIG GET", reply.text);
       } else {
-        accepted("CONFIG GET");
+        accepted(now, "CONFIG GET");
         answer_setting(question.name, reply);
       }
       if (question.question == Question::kRoundOver) finish_round(now);
@@ -254,7 +269,7 @@ void RedisPilot::Machine::answer(Instant now, const Asked& question, const Pilot
     case Question::kChange:
     case Question::kCommand:
       if (error) return refused(now, question.name, reply.text);
-      accepted(question.name);
+      accepted(now, question.name);
       if (question.question == Question::kChange) settings.on_changed(question.name);
       if (question.text.empty()) return;
       return emit(question.question == Question::kCommand ? "redis_ordered" : "redis_setting",
@@ -293,19 +308,26 @@ void RedisPilot::Machine::answer_setting(std::string_view name, const PilotReply
   };
   if (name == kFenceName) min_replicas = number();
   if (name == kLagName) max_lag = number();
+  if (name == kSaveName && value) saves = !value->empty();
 }
 
 void RedisPilot::Machine::finish_round(Instant now) {
   if (!info_read || !role_read) {
-    // It may be alive, and cannot be driven: nobody should count on it.
+    // It may be alive, and cannot be driven: nobody should count on it. One that says that it is
+    // busy with a script is borne for as long as one that says nothing.
+    const auto refusal = refusals.find("INFO");
+    const bool busy = refusal != refusals.end() && refusal->second.text.empty();
     LocalRedis next = facts;
-    next.alive = false;
+    next.alive = facts.alive && busy && now - whole_at < silence_max;
     publish(next);
     poll_at = now + kAwaitInterval;
     return;
   }
   backoff.reset();
-  tell_trouble();
+  whole_at = now;
+  // Whether the tap is still refused shows only when it is wanted again.
+  if (refusals.contains(kTapName) && !pending_refusal(now, kTapName)) refusals.erase(kTapName);
+  tell_trouble(now);
   answered = round_orders;
   update_facts(now);
   if (asked.empty()) decide(now);
@@ -334,6 +356,7 @@ void RedisPilot::Machine::update_facts(Instant now) {
 
   LocalRedis next;
   next.alive = true;
+  next.trouble = facts.trouble;
   next.loading = loading || syncing || copy_broken;
   next.master = known.role == RedisRole::kMaster;
   next.link_up = link_up;
@@ -349,6 +372,7 @@ void RedisPilot::Machine::update_facts(Instant now) {
   if (!next.master) lead_done = false;
   if (leads()) lead_done = true;
   judge_done(next);
+  tell_persistence();
   if (std::exchange(told_down, false) || !facts.alive) {
     emit("redis_up", "it answers, version " + known.version);
   }
@@ -361,44 +385,20 @@ void RedisPilot::Machine::publish(const LocalRedis& next) {
   out.facts_changed = true;
 }
 
-// --- refusals ----------------------------------------------------------------------------------
-
-void RedisPilot::Machine::refused(Instant now, const std::string& what, std::string_view error) {
-  std::string text = explain_refusal(what, error);
-  const Duration delay = text.empty() ? kRetryPassing : kRetryRefused;
-  refusals[what] = {std::move(text), now + delay};
-  if (what == kFenceName) fence_sent.reset();
-  tell_trouble();
-}
-
-void RedisPilot::Machine::accepted(const std::string& what) {
-  if (refusals.erase(what) != 0) tell_trouble();
-}
-
-void RedisPilot::Machine::tell_trouble() {
-  std::string text;
-  for (const auto& [what, refusal] : refusals) {
-    if (text.empty()) text = refusal.text;
-  }
-  if (text == trouble) return;
-  trouble = text;
-  emit(text.empty() ? "redis_trouble_over" : "redis_trouble", text, !text.empty());
-  out.facts_changed = true;
-}
-
-bool RedisPilot::Machine::pending_refusal(Instant now, const std::string& what) const {
-  const auto found = refusals.find(what);
-  return found != refusals.end() && now < found->second.retry_at;
-}
-
 void RedisPilot::Machine::emit(std::string name, std::string text, bool error) {
   out.events.push_back({std::move(name), std::move(text), error});
+}
+
+Duration RedisPilot::Machine::give_up_after() const {
+  return std::max(kGiveUpAfter, Duration{3 * silence_max.ms});
 }
 
 Duration RedisPilot::Machine::poll_interval(Instant now) const {
   const bool follows = effective() == OrderKind::kFollow;
   const bool done = facts.done == order.kind && facts.done_epoch == order.epoch;
   const bool settled = done && !facts.loading;
+  // Asking faster would not make it obey.
+  if (!trouble.empty()) return now < eager_until ? kAwaitInterval : kCalmInterval;
   if (!settled) return now < eager_until ? kEagerInterval : kAwaitInterval;
   const bool nudging = follows && link_up_since != kNever && now - link_up_since <= kNudgeFor;
   return nudging ? kNudgeInterval : kCalmInterval;
@@ -412,10 +412,12 @@ RedisPilot::RedisPilot(std::string announce_host, std::uint16_t announce_port, I
 RedisPilot::~RedisPilot() = default;
 
 void RedisPilot::set_login(std::string username, std::string password) {
-  if (password.empty()) return;
+  // Without a login too: one that is set all the same would be refused by the primary.
   machine_->settings.need("masteruser", std::move(username));
   machine_->settings.need("masterauth", std::move(password), PilotSettings::Rule::kEqual, true);
 }
+
+void RedisPilot::set_silence(Duration most) { machine_->silence_max = most; }
 
 void RedisPilot::set_order(Instant now, const RedisOrder& order) {
   Machine& m = *machine_;
@@ -438,6 +440,7 @@ void RedisPilot::on_tunnel_port(Instant now, const TunnelPort& port) {
 void RedisPilot::on_tap(Instant now, bool attached, std::string_view replid) {
   Machine& m = *machine_;
   m.tap_attached = attached;
+  if (attached) m.accepted(now, Machine::kTapName);
   m.tap_replid = replid;
   m.tap_offset = 0;
   m.on_news(now);
@@ -462,6 +465,5 @@ PilotOutbox RedisPilot::take_outbox() {
 
 bool RedisPilot::left() const { return machine_->left; }
 const LocalRedis& RedisPilot::facts() const { return machine_->facts; }
-const std::string& RedisPilot::trouble() const { return machine_->trouble; }
 
 }  // namespace azimuth

@@ -61,6 +61,8 @@ class RedisPilot {
   // What a replica says to a primary that wants a login; all members have the same. Before the
   // first connection, or before one that is made anew.
   void set_login(std::string username, std::string password);
+  // So long a Redis whose connection stands may be silent before it counts as dead.
+  void set_silence(Duration most);
 
   void set_order(Instant now, const RedisOrder& order);
   void on_connected(Instant now);  // and logged in
@@ -70,6 +72,8 @@ class RedisPilot {
   // The tap is attached, to the stream of this lineage (it has the same one until it ends); or has
   // ended.
   void on_tap(Instant now, bool attached, std::string_view replid = {});
+  // Redis refuses the tap, and will go on to; empty: not any more.
+  void on_tap_trouble(Instant now, std::string_view reason);
   // The tap has seen this much of its lineage applied; more exact and earlier than asking.
   void on_applied(Instant now, std::uint64_t offset);
   void on_tick(Instant now, std::uint64_t random);

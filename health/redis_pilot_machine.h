@@ -8,7 +8,7 @@
 // sent, only when no reply is outstanding; each batch of commands is followed by a round, whose
 // answers show what became of it. The one exception is the fence: it is sent at once. Pure; owned
 // by a RedisPilot. redis_pilot.cpp: the connection and the rounds; redis_pilot_orders.cpp: what is
-// decided.
+// decided; redis_pilot_trouble.cpp: what is refused.
 #pragma once
 
 #include <cstdint>
@@ -36,6 +36,7 @@ struct RedisExtras {
   // A replica's own count of its stream; goes on where slave_repl_offset has no master to read it
   // of.
   std::uint64_t own_offset = 0;
+  std::optional<bool> appends;  // keeps an append-only file
 };
 RedisExtras read_extras(std::string_view info);
 
@@ -47,6 +48,7 @@ struct RedisPilot::Machine {
   static constexpr std::int64_t kLeadingCount = 1;
   static constexpr const char* kFenceName = "min-replicas-to-write";
   static constexpr const char* kLagName = "min-replicas-max-lag";
+  static constexpr const char* kTapName = "PSYNC";  // of what the tap is refused
 
   enum class Phase : std::uint8_t { kWaitToConnect, kConnecting, kOpen };
   enum class Question : std::uint8_t {
@@ -75,6 +77,7 @@ struct RedisPilot::Machine {
   void send(Instant now, std::vector<std::string> words, Asked asked);
   void ask_round(Instant now, bool settings);
   void nudge(Instant now);
+  void recount(Instant now);
   void answer(Instant now, const Asked& asked, const PilotReply& reply);
   void answer_info(const PilotReply& reply);
   void answer_role(const PilotReply& reply);
@@ -82,11 +85,13 @@ struct RedisPilot::Machine {
   void finish_round(Instant now);
   void update_facts(Instant now);
   void refused(Instant now, const std::string& what, std::string_view error);
-  void accepted(const std::string& what);
-  void tell_trouble();
+  void accepted(Instant now, const std::string& what);
+  void tell_trouble(Instant now);
+  void tell_persistence();
   void disconnect(Instant now, std::string_view reason, std::uint64_t random);
   void emit(std::string name, std::string text, bool error = false);
   void publish(const LocalRedis& wanted);
+  Duration give_up_after() const;
   Duration poll_interval(Instant now) const;
   bool pending_refusal(Instant now, const std::string& what) const;
 
@@ -114,6 +119,9 @@ struct RedisPilot::Machine {
   PilotOutbox out;
   LocalRedis facts;
   std::string trouble;
+  std::map<std::string, Instant> told_troubles;  // when
+  Duration silence_max = milliseconds(1000);
+  Instant whole_at{};  // the last round that was answered whole
 
   Phase phase = Phase::kWaitToConnect;
   Instant wakeup;      // of kWaitToConnect and kConnecting
@@ -128,6 +136,8 @@ struct RedisPilot::Machine {
   RedisState known;
   RedisExtras extras;
   std::optional<std::int64_t> min_replicas, max_lag;
+  std::optional<bool> saves;                  // snapshots, by itself
+  std::string told_unsaved;                   // the process that was told to keep nothing
   bool info_read = false, role_read = false;  // in this round
   std::uint64_t round_orders = 0;             // given before it was asked
   bool told_down = false;

@@ -27,6 +27,8 @@ bool contains(std::string_view text, std::string_view part) {
 }  // namespace
 
 std::string explain_refusal(std::string_view what, std::string_view error) {
+  // The arguments tell nothing, and differ from one try to the next.
+  error = error.substr(0, error.find(", with args"));
   const std::string said = std::string(error.substr(0, kErrorBytesMax));
   const std::string refused = "Redis refuses " + std::string(what) + " (" + said + "): ";
   switch (refusal_of(error)) {

@@ -46,6 +46,7 @@ struct Topology {
   std::vector<EpochStart> starts;
   // The local Redis, as a replica, follows this epoch's primary through this port; 0: it does not.
   std::uint16_t replica_port = 0;
+  std::string why;       // there is no primary, for people; empty: not known
   bool holding = false;  // this node leads and is about to step down: nothing new is begun here
 
   bool vacant() const noexcept { return primary < 0; }

@@ -7,7 +7,7 @@ usage() {
 usage: tests/run.sh [quick | PRESET...]
 
 No argument: the release suite, the fuzz corpora, the dev (ASan and UBSan) and tsan suites; about 25 minutes on two cores.
-quick: the release suite alone. PRESET: release, dev, tsan, fuzz. AZIMUTH_TEST_JOBS: tests at once (1).
+quick: the release suite alone. PRESET: release, dev, tsan, fuzz. AZIMUTH_TEST_JOBS: tests at once (as many as there are cores).
 TEXT
 }
 
@@ -68,7 +68,7 @@ run_preset() {
   [ "$preset" != tsan ] || prefix=("${fixed_addresses[@]}")
   # stdin is closed to the tests: nothing may wait for a person.
   "${prefix[@]}" ctest --test-dir "build/$preset" --output-on-failure --no-tests=error --timeout 900 \
-    -j "${AZIMUTH_TEST_JOBS:-1}" "${select[@]}" </dev/null 2>&1 | tee "$log"
+    -j "${AZIMUTH_TEST_JOBS:-$(nproc)}" "${select[@]}" </dev/null 2>&1 | tee "$log"
   verdict=${PIPESTATUS[0]}
   report+=("$preset: $(grep -E 'tests passed, .* out of' "$log" || echo "ctest ended with $verdict") ($((SECONDS - started)) s in all)")
   return "$verdict"

@@ -262,6 +262,7 @@ void Control::drain(int number) {
     log_info("draining", {{"signal", name_of_signal(number)},
                           {"clients", process_.clients.load(std::memory_order_relaxed)},
                           {"timeout_ms", settings_->limits.drain_timeout_ms}});
+    if (group_) group_->prepare_to_leave();
     // A primary has its successor first: its clients go on there, and see no error.
     if (group_ && group_->leading()) {
       step_down();
@@ -289,8 +290,10 @@ void Control::drain_workers() {
 }
 
 void Control::check_drain() {
-  if (stepping_down_ && uv_now(&loop_) >= step_down_deadline_ms_) {
-    log_warning("not_stepped_down", {{"reason", "it takes too long"}});
+  const bool alone = stepping_down_ && !group_->has_successor();
+  if (stepping_down_ && (alone || uv_now(&loop_) >= step_down_deadline_ms_)) {
+    log_warning("not_stepped_down",
+                {{"reason", alone ? "all others have left" : "it takes too long"}});
     drain_workers();
   }
   if (!draining_ || uv_now(&loop_) < drain_deadline_ms_) return;

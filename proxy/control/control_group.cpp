@@ -26,7 +26,10 @@ void Control::make_group(Membership membership) {
   hooks.on_topology = [this](const std::shared_ptr<const Topology>& topology) {
     set_topology(topology);
   };
-  hooks.on_news = [this] { refresh_board(); };
+  hooks.on_news = [this] {
+    refresh_board();
+    if (stepping_down_) check_drain();  // perhaps nobody is left to hand over to
+  };
   hooks.want_tunnel = [this](std::uint64_t epoch) { want_tunnel(epoch); };
   hooks.set_tunnel_leader = [this](std::uint64_t epoch, const SocketAddress& leader,
                                    const std::string& node, const std::string& replid) {

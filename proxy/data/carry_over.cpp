@@ -1,5 +1,7 @@
 // In a cluster another primary takes over what the lost one knew of a client: its subscriptions,
 // its transaction, what it watches.
+#include <algorithm>
+
 #include "proxy/data/dispatch.h"
 #include "proxy/data/worker.h"
 
@@ -46,14 +48,14 @@ void send_injected(Upstream& upstream, std::string_view request) {
 
 }  // namespace
 
-// A transaction that has begun cannot be begun again, and what was watched may have changed unseen:
-// it is made to abort, in the words that Redis has for it. One that had not left is sent as it is.
-// False: the client has to go.
+// A transaction that has begun, and of which the client has had a reply, cannot be begun again, and
+// what was watched may have changed unseen: its EXEC becomes a DISCARD at the new primary. One that
+// was not executed, and of which no reply had come, is sent as it is. False: the client has to go.
 bool Worker::carry_over(Client& client, Upstream& upstream) {
   if (!process_.link || !can_carry(client)) return false;
   const ClientRef ref = upstream.owner;
-  bool watch_lost =
-      std::exchange(upstream.watched, false) || (client.extra_ && client.extra_->watch_lost);
+  LostState lost = client.extra_ ? client.extra_->lost : LostState::kNothing;
+  if (std::exchange(upstream.watched, false)) lost = std::max(lost, LostState::kWatched);
   std::vector<Upstream::Settled> settled = upstream.settle_outstanding(true);
   auto next = settled.begin();
   for (; next != settled.end() && next->answered(); ++next) upstream.queue_settled(*next);
@@ -68,16 +70,19 @@ bool Worker::carry_over(Client& client, Upstream& upstream) {
   }
   if (transaction_is_open(client.session, settled)) {
     send_injected(upstream, "*1\r\n$5\r\nMULTI\r\n");
-    send_injected(upstream, "*1\r\n$6\r\nclient\r\n");  // refused, and so EXEC will be
-    watch_lost = false;
+    lost = LostState::kTransaction;
   }
   for (; next != settled.end(); ++next) {
     const Handling handling = next->answered() ? Handling::kForward : handling_of(next->entry);
-    if (watch_lost && handling == Handling::kExec) make_abort(next->entry, next->bytes);
-    if (ends_transaction(handling) || handling == Handling::kUnwatch) watch_lost = false;
+    if (lost != LostState::kNothing && handling == Handling::kExec) {
+      make_abort(next->entry, next->bytes, lost);
+    }
+    if (ends_transaction(handling) || next->entry.topic == Topic::kUnwatch) {
+      lost = LostState::kNothing;
+    }
     upstream.queue_settled(*next);
   }
-  if (watch_lost) client.extra().watch_lost = true;
+  if (lost != LostState::kNothing || client.extra_) client.extra().lost = lost;
   upstream.schedule_connect();
   upstream.retry_soon();
   return true;

@@ -40,7 +40,8 @@ enum class Wait : uint8_t {
   kDrain,     // until its own outstanding replies are there
   kOutput,    // until it has read its replies
   kUpstream,  // until an upstream queue is short again
-  kAnswer,    // until one particular reply is there: SELECT, AUTH, BLPOP ...
+  kAnswer,    // until one particular reply is there: SELECT, AUTH ...
+  kBlocked,   // the same of BLPOP and its like, on its own connection: it ends when the client goes
   kApplied,   // until the replica next door has applied its floor, or for a little while
 };
 
@@ -58,6 +59,13 @@ struct RequestStream {
   uint64_t heard_ms = 0;  // when its client sent the last of it
 };
 
+// What was lost of a client's transaction when the primary became another one.
+enum class LostState : uint8_t {
+  kNothing,
+  kWatched,      // what it watches may have changed meanwhile: EXEC answers nil
+  kTransaction,  // it had begun there: EXEC answers an error that says so
+};
+
 // What a client needs while Redis is asked on its behalf.
 struct ClientExtra {
   std::string deferred;   // the request that an answer from Redis is awaited for, as RESP
@@ -67,7 +75,7 @@ struct ClientExtra {
   // any more where they took more than kSubscriptionsKeptBytesMax.
   std::array<std::set<std::string, std::less<>>, 3> subscriptions;
   size_t subscription_bytes = 0;
-  bool watch_lost = false;      // what it watches may have changed meanwhile: EXEC aborts
+  LostState lost = LostState::kNothing;
   size_t hello_step = 0;        // of the HELLO under way
   bool ask_after_exec = false;  // the transaction holds HELLO or CLIENT SETNAME
   bool ask_name = false;        // ... and may change the name

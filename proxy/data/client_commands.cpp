@@ -81,7 +81,7 @@ void describe(Worker& worker, Client& client, Described& out) {
   if (session.in_multi) line.flags |= kClientMulti;
   if (session.tracking) line.flags |= kClientTracking;
   if (session.no_evict) line.flags |= kClientNoEvict;
-  if (client.wait == Wait::kAnswer && client.dedicated != nullptr) line.flags |= kClientBlocked;
+  if (client.wait == Wait::kBlocked) line.flags |= kClientBlocked;
   if (out.addr.find('/') != std::string::npos) line.flags |= kClientUnixSocket;
   if (session.tracking && session.extra_) {
     line.redir = tracking_redirect(session.extra_->tracking);
@@ -152,10 +152,10 @@ void kill_clients(Worker& worker, Client& client, const ClientFilter& filter) {
 // The id that Redis knows a blocked client by, or nothing.
 void unblock_client(Worker& worker, Client& client, const UnblockRequest& request) {
   const auto ask = [id = request.id](Worker& each, std::string& out) {
-    const Client* one = each.find_client(static_cast<uint64_t>(id));
-    if (one != nullptr && one->wait == Wait::kAnswer && one->dedicated != nullptr) {
-      out = std::to_string(one->dedicated->redis_client_id());
-    }
+    Client* one = each.find_client(static_cast<uint64_t>(id));
+    if (one == nullptr || one->wait != Wait::kBlocked) return;
+    one->dedicated->tainted = true;  // so that the id means nobody else when Redis is told it
+    out = std::to_string(one->dedicated->redis_client_id());
   };
   worker.ask_all(client, ask, [request](Client& asking, const std::string& redis_id) {
     if (redis_id.empty()) return answer(*asking.worker, asking, ":0\r\n");
@@ -175,7 +175,7 @@ bool is_meant(Worker& worker, Client& client, uint64_t self,
   if (same_word(args[1], "unblock")) {
     const auto request = parse_client_unblock(args);
     return request && static_cast<uint64_t>(request->id) == client.id &&
-           client.wait == Wait::kAnswer && client.dedicated != nullptr;
+           client.wait == Wait::kBlocked;
   }
   const auto filter = parse_client_kill(args);
   Described described;
@@ -210,14 +210,14 @@ std::optional<size_t> redirect_position(const std::vector<std::string_view>& arg
 void track_with_redirect(Worker& worker, Client& client, std::string_view id_text) {
   uint64_t id = 0;
   std::from_chars(id_text.data(), id_text.data() + id_text.size(), id);
-  const auto ask = [id](Worker& each, std::string& out) {
+  const auto ask = [id](Worker& each, const Worker::Tell& tell) {
     Client* one = each.find_client(id);
-    if (one == nullptr) return;
+    if (one == nullptr) return tell({});
     if (one->dedicated == nullptr) each.attach_dedicated(*one);
     one->keep_dedicated = one->dedicated->tainted = true;
-    out = std::to_string(one->dedicated->redis_client_id());
+    one->dedicated->when_ready(tell);
   };
-  worker.ask_all(client, ask, [](Client& asking, const std::string& redis_id) {
+  worker.ask_all_later(client, ask, [](Client& asking, const std::string& redis_id) {
     const std::vector<std::string> args = take_deferred(asking);
     std::vector<std::string_view> sent = views(args);
     const std::string_view target = redis_id.empty() ? std::string_view("0") : redis_id;

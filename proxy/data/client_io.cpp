@@ -225,7 +225,7 @@ const char* Worker::process_requests(Client& client, const BlockRef& block, cons
                            : dispatch(*this, client, {frame_, {p, size}, block, p + size != end});
         if (step == Step::kWait) return p;
         p += size;
-        if (client.wait != Wait::kAnswer) end_request(client.session);
+        if (client.wait != Wait::kAnswer && client.wait != Wait::kBlocked) end_request(client.session);
         if (p != end && client.inflight != 0 && client.wait == Wait::kNone) {
           p = forward_run(client, block, p, end);
         }
@@ -287,7 +287,7 @@ void Worker::go_on(Client& client) {
   }
   if (client.closing || client.close_after_flush) return;
   // It may have left while it was not read: what it blocks on now must not outlive it.
-  if (client.wait == Wait::kAnswer && !client.reading) update_poll(client);
+  if (client.wait == Wait::kBlocked && !client.reading) update_poll(client);
   if (client.wait != Wait::kNone) return;
   if (client.eof) {
     if (client.inflight == 0) finish_soon(client);
@@ -304,8 +304,7 @@ void Worker::on_client_eof(Client& client) {
   // (nc, printf) still gets its replies.
   const bool owed = client.inflight != 0 || client.output_size() != 0 ||
                     client.wait != Wait::kNone || client.resuming;
-  const bool blocked = client.wait == Wait::kAnswer && client.dedicated != nullptr;
-  if (!owed || blocked || client.opaque || client.stream || client.eof) {
+  if (!owed || client.wait == Wait::kBlocked || client.opaque || client.stream || client.eof) {
     return cut(client, CutReason::kClosed);
   }
   client.eof = true;
@@ -442,7 +441,7 @@ void Worker::update_poll(Client& client) {
   int events = client.want_write ? UV_WRITABLE : 0;
   if (client.reading) events |= UV_READABLE;
   // While it blocks in Redis nothing is read from it, and yet its leaving must be noticed.
-  if (!client.reading && !client.eof && client.wait == Wait::kAnswer) events |= UV_DISCONNECT;
+  if (!client.reading && client.wait == Wait::kBlocked) events |= UV_DISCONNECT;
   if (events == 0) {
     uv_poll_stop(&client.poll);
   } else {

@@ -154,6 +154,7 @@ void Worker::check_quiet() {
   }
   told_quiet_ = true;
   for (const auto& [upstream, owned] : upstreams_) upstream->break_off();
+  if (relays_) relays_->break_off();
   process_.worker_quiet(index_, hand_over_);
 }
 
@@ -204,7 +205,6 @@ void Worker::tell_planned_loss(std::string_view why) {
 }
 
 void Worker::on_upstream_lost(Upstream& upstream) {
-  scripts_.doubt_all();
   if (&upstream == auth_) tell_login_known();
 }
 
@@ -233,17 +233,15 @@ void Worker::check_default_user(Client& client) {
   const auto missing = std::make_shared<std::atomic<size_t>>(process_.workers.size());
   Worker* const home = this;
   const ClientRef ref = client.self;
+  const auto arrive = [=] {
+    if (--*missing == 0) home->post([ref](Worker& back) { back.answer_deferred(ref); });
+  };
   for (auto& worker : process_.workers) {
-    worker->post([=](Worker& each) {
-      each.login_known_.push_back([=] {
-        if (--*missing == 0) home->post([ref](Worker& back) { back.answer_deferred(ref); });
-      });
-      if (each.auth_->ready()) {
-        each.auth_->reconnect();
-      } else {
-        each.tell_login_known();
-      }
+    const bool takes = worker->post([=](Worker& each) {
+      each.login_known_.push_back(arrive);
+      if (!each.auth_->reconnect()) each.tell_login_known();
     });
+    if (!takes) arrive();
   }
 }
 
@@ -263,7 +261,6 @@ void Worker::answer_deferred(ClientRef ref) {
 }
 
 void Worker::on_dedicated_lost(Upstream& upstream) {
-  scripts_.doubt_all();
   Client* owner = client(upstream.owner);
   if (owner == nullptr) return upstream.begin_close();
   if (owner->opaque) {
@@ -278,9 +275,14 @@ void Worker::on_dedicated_lost(Upstream& upstream) {
     owner = client(upstream.owner);
     if (owner == nullptr) return;
     upstream.owner = ClientRef();
-    owner->dedicated = owner->upstream = nullptr;
+    owner->dedicated = nullptr;
     owner->stream.reset();
-    owner->inflight = owner->ending = 0;
+    owner->ending = 0;
+    // (REDIRECT may have given it this connection while replies are owed to it by another one.)
+    if (owner->upstream == &upstream) {
+      owner->upstream = nullptr;
+      owner->inflight = 0;
+    }
     owner->close_after_flush = true;
     mark_dirty(*owner);
     metrics_.count_cut(CutReason::kUpstream);

@@ -86,7 +86,7 @@ Step blocking(Worker& worker, Client& client, const Request& request, const Comm
   entry.topic = Topic::kUnblocked;
   entry.repeatable = false;
   worker.record_command(&row, CommandRoute::kDedicated);
-  client.wait = Wait::kAnswer;
+  client.wait = Wait::kBlocked;
   worker.forward(client, *client.dedicated, entry, request.block, request.bytes);
   return Step::kDone;
 }
@@ -194,23 +194,7 @@ Step scripts(Worker& worker, Client& client, const Request& request, const Comma
     default:
       break;
   }
-  // EVALSHA: Redis may have restarted since the script was loaded. Loading it again in front, on
-  // the same connection, keeps the order; answering NOSCRIPT first and repeating would not.
-  const std::shared_ptr<const std::string> body = worker.scripts().lost(request.frame.args[1]);
-  if (!body) return forward_plain(worker, client, request, &row);
-  if (!drained_or_wait(client)) return Step::kWait;
-  Upstream* upstream =
-      client.pinned() ? client.dedicated : pick(worker, client, &row, request.bytes.size(), false);
-  Entry load;
-  load.kind = EntryKind::kDiscard;
-  load.injected = true;
-  const std::vector<std::string_view> args = {"SCRIPT", "LOAD", *body};
-  upstream->send(load, {}, encode_request(args));
-  worker.scripts().confirm(request.frame.args[1]);
-  worker.metrics().scripts_reloaded.add();
-  worker.record_command(&row, CommandRoute::kWrites);
-  worker.forward(client, *upstream, entry_for(client, &row), request.block, request.bytes);
-  return Step::kDone;
+  return forward_plain(worker, client, request, &row);  // EVALSHA: Worker::load_lost_script
 }
 
 bool sync_allowed(Worker& worker, const Client& client) {

@@ -51,8 +51,8 @@ void wear_name(Worker& worker, Client& client);
 void ask_state(Worker& worker, Client& client, bool name);
 void finish_token(Worker& worker, Client& client, const std::string& reply);
 // In place of EXEC.
-void abort_exec(Worker& worker, Client& client, const CommandRow& row);
-void make_abort(Entry& exec, std::string& bytes);
+void abort_exec(Worker& worker, Client& client, const CommandRow& row, LostState lost);
+void make_abort(Entry& exec, std::string& bytes, LostState lost);
 // Makes Redis abort the transaction, and tells the client why.
 Step poison(Worker& worker, Client& client);
 // CLIENT KILL and UNBLOCK inside MULTI: queued where they mean nobody, else poison().

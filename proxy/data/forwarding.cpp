@@ -132,6 +132,7 @@ Entry entry_for(Client& client, const CommandRow* row) {
   entry.write = row == nullptr || (row->flags & (kWrite | kMayReplicate)) != 0;
   entry.silent = !reply_wanted(client.session);
   entry.bound = client.session.in_multi;
+  entry.evalsha = row != nullptr && row->handling == Handling::kEvalsha && !entry.bound;
   return entry;
 }
 

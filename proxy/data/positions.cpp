@@ -65,6 +65,8 @@ void Upstream::note_sent(const Entry& entry) {
 }
 
 void Upstream::ask_tag() {
+  const Client* const lent_to = worker_.client(owner);
+  if (lent_to != nullptr && lent_to->session.in_multi) return;  // it would be queued
   if (!std::exchange(tag_due_, false)) return;
   Tag tag = std::exchange(open_tag_, Tag());
   // Without it its clients' floors stay unknown, and they read at the primary.

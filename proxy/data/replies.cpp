@@ -18,13 +18,16 @@ constexpr uint8_t kLargeCredit = 16;
 constexpr std::string_view kNotInTransactionReply =
     "-ERR azimuth: this command is not allowed inside a transaction\r\n";
 
+constexpr std::string_view kTransactionBrokenReply =
+    "-EXECABORT azimuth: the primary moved while this transaction was open; it did not run\r\n";
+
 int64_t unix_time_s() {
   return std::chrono::duration_cast<std::chrono::seconds>(
              std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
 
-std::string_view canned_text(const Upstream& upstream, Canned canned) {
+std::string canned_text(const Topology& topology, const Upstream& upstream, Canned canned) {
   switch (canned) {
     case Canned::kUncertain:
       return "-UNCERTAIN azimuth: the connection to Redis was lost after the command was sent; it "
@@ -43,8 +46,16 @@ std::string_view canned_text(const Upstream& upstream, Canned canned) {
     case Canned::kNone:
       break;
   }
-  return "-CLUSTERDOWN azimuth: Redis has been out of reach for longer than hold_timeout_ms; the "
-         "command did not run\r\n";
+  if (topology.vacant()) {
+    return "-CLUSTERDOWN azimuth: there is no primary" +
+           (topology.why.empty() ? std::string() : " (" + topology.why + ")") +
+           "; the command did not run\r\n";
+  }
+  const bool near = topology.primary == topology.local;
+  return "-CLUSTERDOWN azimuth: " +
+         (near ? "Redis"
+               : topology.members[static_cast<size_t>(topology.primary)].id + ", the primary,") +
+         " has been out of reach for longer than hold_timeout_ms; the command did not run\r\n";
 }
 
 // INFO with our section behind it: in RESP2 a bulk, in RESP3 a verbatim string.
@@ -75,10 +86,11 @@ std::string with_client_id(const std::string& reply, std::string_view key, uint6
 }
 
 // What stands behind such a request counts on what it makes of the session. (What needs a
-// connection of its own, as MULTI does, is settled with that: on_dedicated_lost,
-// on_dedicated_refused.)
-bool changes_session(const Entry& entry) {
+// connection of its own is settled with that as well: on_dedicated_lost, on_dedicated_refused.)
+bool changes_session(const Client& client, const Entry& entry) {
   switch (entry.topic) {
+    case Topic::kBegin:  // and what ends it has not been sent
+      return client.session.in_multi || client.session.watching;
     case Topic::kSelect:
     case Topic::kAuth:
     case Topic::kHello:
@@ -173,14 +185,14 @@ void Worker::drained(Client& client) {
 }
 
 void Worker::on_canned(Upstream& upstream, const Entry& entry) {
-  const std::string text(canned_text(upstream, entry.canned));
+  const std::string text = canned_text(*topology_, upstream, entry.canned);
   const bool uncertain = entry.canned == Canned::kUncertain || entry.canned == Canned::kNoQuorum;
   metrics_.count_error(uncertain ? ErrorKind::kUncertain : ErrorKind::kClusterDown);
   Client* found = client(entry.client);
   if (found == nullptr) return;
   // What Redis itself refuses, its clients know how to go on from; with ours they would go on in a
   // session that is not what they asked for.
-  if (entry.canned != Canned::kHandshake && changes_session(entry)) {
+  if (entry.canned != Canned::kHandshake && changes_session(*found, entry)) {
     found->close_after_flush = true;
   }
   if (entry.kind == EntryKind::kCollect) {
@@ -278,6 +290,10 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
         reply(client, client.session.protocol == 3 ? "_\r\n" : "*-1\r\n");
       }
       break;
+    case Topic::kExecBroken:
+      --client.ending;
+      answer(*this, client, kTransactionBrokenReply);
+      break;
     case Topic::kToken:
       finish_token(*this, client, text);
       break;
@@ -289,6 +305,7 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
     case Topic::kQuorum:
     case Topic::kTag:
     case Topic::kGate:
+    case Topic::kScriptAgain:
     case Topic::kSubscribe:
     case Topic::kUnblocked:
     case Topic::kExec:

@@ -39,20 +39,21 @@ Step queue_local(Worker& worker, Client& client, const Request& request, const C
   return forward_own(worker, client, request, row);
 }
 
-// What the client watches was on a primary that is gone, and may have changed unseen: the new one
-// forgets the transaction, and the client is told what Redis says when a watched key has changed.
-void make_abort(Entry& exec, std::string& bytes) {
+// What the client watches was on a primary that is gone, and may have changed unseen, or the
+// transaction had begun there: the new one forgets it. The client is told what Redis says when a
+// watched key has changed, or why it did not run.
+void make_abort(Entry& exec, std::string& bytes, LostState lost) {
   exec.kind = EntryKind::kCollect;
-  exec.topic = Topic::kExecLost;
+  exec.topic = lost == LostState::kWatched ? Topic::kExecLost : Topic::kExecBroken;
   exec.quorum = false;
   bytes = "*1\r\n$7\r\nDISCARD\r\n";
 }
 
-void abort_exec(Worker& worker, Client& client, const CommandRow& row) {
+void abort_exec(Worker& worker, Client& client, const CommandRow& row, LostState lost) {
   Entry entry = entry_for(client, &row);
   entry.bound = true;
   std::string bytes;
-  make_abort(entry, bytes);
+  make_abort(entry, bytes, lost);
   worker.forward(client, *client.dedicated, entry, {}, bytes);
 }
 
@@ -68,6 +69,15 @@ void ask_state(Worker& worker, Client& client, bool name) {
     worker.forward(client, *client.dedicated, entry, {}, question);
   }
 }
+
+namespace {
+
+LostState take_lost(Client& client) {
+  return client.extra_ ? std::exchange(client.extra_->lost, LostState::kNothing)
+                       : LostState::kNothing;
+}
+
+}  // namespace
 
 Step handle_transaction(Worker& worker, Client& client, const Request& request,
                         const CommandRow& row) {
@@ -85,8 +95,9 @@ Step handle_transaction(Worker& worker, Client& client, const Request& request,
       }
       return forward_own(worker, client, request, row, EntryKind::kReply, Topic::kBegin);
     case Handling::kUnwatch:
-      if (client.extra_) client.extra_->watch_lost = false;
-      if (session.in_multi || !session.watching) break;
+      if (session.in_multi) break;
+      if (client.extra_) client.extra_->lost = LostState::kNothing;
+      if (!session.watching) break;
       if (!own_connection(worker, client)) return Step::kWait;
       session.watching = false;
       ++client.ending;
@@ -95,8 +106,8 @@ Step handle_transaction(Worker& worker, Client& client, const Request& request,
       if (!session.in_multi) break;
       session.in_multi = session.watching = false;
       ++client.ending;
-      if (client.extra_ && std::exchange(client.extra_->watch_lost, false)) {
-        abort_exec(worker, client, row);
+      if (const LostState lost = take_lost(client); lost != LostState::kNothing) {
+        abort_exec(worker, client, row, lost);
       } else {
         forward_own(worker, client, request, row, EntryKind::kNotify, Topic::kExec);
       }
@@ -105,8 +116,8 @@ Step handle_transaction(Worker& worker, Client& client, const Request& request,
       }
       return Step::kDone;
     default:  // DISCARD
-      if (client.extra_) client.extra_->watch_lost = false;
       if (!session.in_multi) break;
+      take_lost(client);
       session.in_multi = session.watching = false;
       ++client.ending;
       return forward_own(worker, client, request, row, EntryKind::kNotify, Topic::kDiscard);

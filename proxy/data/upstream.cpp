@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "proxy/control/log.h"
@@ -47,7 +48,7 @@ void Upstream::send(const Entry& entry, const BlockRef& block, std::string_view 
                  !queued.silent && queued.canned == Canned::kNone && !queued.quorum;
   quorum_due_ = quorum_due_ || queued.quorum;
   queued_total_ += bytes.size();
-  if (queued.repeatable && bytes.size() <= kRetainedRequestBytesMax &&
+  if ((queued.repeatable || queued.bound) && bytes.size() <= kRetainedRequestBytesMax &&
       retained_.size() < kUpstreamQueueHighBytes) {
     queued.retained = true;
     retained_.push(bytes);
@@ -90,6 +91,7 @@ void Upstream::end_run(const BlockRef& block, std::string_view bytes) {
   run_size_ = 0;
   queued_total_ += bytes.size();
   queue_bytes(block, bytes);
+  if (role_ == Role::kDedicated) ask_tag();  // what comes next may be MULTI
 }
 
 void Upstream::queue_bytes(const BlockRef& block, std::string_view bytes) {
@@ -107,6 +109,16 @@ void Upstream::send_more(const BlockRef& block, std::string_view bytes) {
   queued_total_ += bytes.size();
   if (entries_.empty()) front_offset_ = queued_total_;
   queue_bytes(block, bytes);
+}
+
+void Upstream::load_script(std::string_view sha, std::string_view body) {
+  if (!loaded_.emplace(sha).second) return;
+  Entry load;
+  load.kind = EntryKind::kCollect;
+  load.topic = Topic::kScriptAgain;
+  load.injected = true;
+  send(load, {}, encode_request(std::vector<std::string_view>{"SCRIPT", "LOAD", body}));
+  worker_.metrics().scripts_reloaded.add();
 }
 
 // Redis counts the replicas that have acknowledged what this connection has written (WAIT, in
@@ -572,8 +584,12 @@ void Upstream::deliver(const BlockRef& block, const char* p, size_t n, bool done
   reply_bytes_ += n;
   if (entry.kind == EntryKind::kCollect || entry.quorum) {
     collected_.append(p, n);
-    if (collected_.size() + held_bytes_ > kCollectedBytesMax)
+    if (entry.quorum) {
+      const uint64_t most = worker_.settings().limits.client_output_bytes_max;
+      while (collected_.size() + held_bytes_ > most) cut_largest_holder();
+    } else if (collected_.size() > kCollectedBytesMax) {
       return lost("a reply longer than it may be");
+    }
   } else if (entry.kind != EntryKind::kDiscard && !entry.silent) {
     if (Client* client = worker_.client(entry.client)) worker_.deliver(*client, block, {p, n});
   }
@@ -598,6 +614,9 @@ void Upstream::finish_front() {
       take_tag(reply);
     } else if (entry.topic == Topic::kGate) {
       check_gate(reply);
+    } else if (entry.topic == Topic::kScriptAgain) {
+      ReplyElement sha;
+      if (ReplyReader(reply).next(sha) && !sha.is_error()) worker_.scripts().confirm(sha.text);
     } else {
       worker_.on_collected(*this, entry, reply);
     }
@@ -605,6 +624,30 @@ void Upstream::finish_front() {
     worker_.on_replied(*this, entry, reply_type_, bytes);
   }
   after_replies();
+}
+
+// Replies that are held for a quorum take memory as those do that a client has not read, and the
+// bound is the same: what has run is not lost to the others because one asks for so much.
+void Upstream::cut_largest_holder() {
+  std::unordered_map<uint32_t, size_t> bytes;
+  for (const HeldReply& held : held_replies_) bytes[held.entry.client.index] += held.bytes.size();
+  const ClientRef front = entries_.front().client;
+  bytes[front.index] += collected_.size();
+  const auto most = std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) {
+    return a.second < b.second;
+  });
+  const uint32_t index = most->first;
+  for (HeldReply& held : held_replies_) {
+    if (held.entry.client.index != index) continue;
+    held_bytes_ -= held.bytes.size();
+    held.bytes.clear();
+    if (Client* client = worker_.client(held.entry.client)) {
+      worker_.cut(*client, CutReason::kOutputLimit);
+    }
+  }
+  if (front.index != index) return;
+  collected_.clear();
+  if (Client* client = worker_.client(front)) worker_.cut(*client, CutReason::kOutputLimit);
 }
 
 // The voters have the writes, or whether they have is not known: an error (which says that the
@@ -638,7 +681,8 @@ void Upstream::release_quorum(std::string_view answer, unsigned replicas) {
       continue;
     }
     Client* client = worker_.client(held.entry.client);
-    if (client != nullptr && !held.entry.silent) worker_.reply(*client, held.bytes);
+    if (client == nullptr) continue;
+    if (!held.entry.silent) worker_.reply(*client, held.bytes);
     worker_.on_replied(*this, held.entry, held.bytes.front(), held.bytes.size());
   }
 }

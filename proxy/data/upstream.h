@@ -23,8 +23,10 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -84,9 +86,11 @@ enum class Topic : uint8_t {
   kInfo,
   kScriptLoad,
   kScriptFlush,
+  kScriptAgain,  // SCRIPT LOAD in front of an EVALSHA, since Redis may have forgotten the script
   kAclChange,
   kTracking,  // CLIENT TRACKING
-  kExecLost,  // DISCARD in EXEC's place, since what was watched may have changed
+  kExecLost,    // DISCARD in EXEC's place, since what was watched may have changed
+  kExecBroken,  // the same, since the transaction had begun at a primary that is gone
   kQuorum,    // WAIT behind writes of durability `quorum`
   kTag,       // ROLE behind requests to the primary: the position that they had got to
   kGate,      // ROLE in front of reads at a replica: may they be believed?
@@ -125,6 +129,7 @@ struct Entry {
   bool moved : 1 = false;      // handed over once: hand_over()
   bool quorum : 1 = false;     // its reply is held until enough voters have what is before WAIT
   bool strong : 1 = false;     // a read that shows only what enough voters have
+  bool evalsha : 1 = false;    // needs its script: Worker::load_lost_script
   bool plain : 1 = false;      // set by Upstream: nothing but its bytes matters of the reply
 };
 
@@ -161,6 +166,8 @@ class Upstream final : private StreamUser {
   void tend_replica();
   // To the primary with all that is outstanding here.
   void give_up_replica(std::string_view why);
+  // SCRIPT LOAD, at most once a connection, in front of the EVALSHA that is sent next.
+  void load_script(std::string_view sha, std::string_view body);
   // Subscribes to `names` of one family again, without the client's noticing.
   void subscribe_again(PubsubFamily family, const std::set<std::string, std::less<>>& names);
   // A reply of ours after all that is outstanding.
@@ -177,6 +184,7 @@ class Upstream final : private StreamUser {
     bool answered() const { return entry.canned != Canned::kNone; }
   };
   std::vector<Settled> settle_outstanding(bool keep_bound);
+  std::vector<bool> may_repeat(const std::vector<Entry>& outstanding, bool keep_bound) const;
   void queue_settled(const Settled& settled);
   void deliver_canned();
   // Answers all that is outstanding: what has run or may have says so, the rest did not run.
@@ -213,10 +221,14 @@ class Upstream final : private StreamUser {
   bool watched = false;  // WATCH was sent on it, and nothing that ends that was answered
 
   bool ready() const { return state_ == State::kReady; }
+  // Tells the id by which Redis knows it as soon as it stands; nothing if it never does.
+  using TellId = std::function<void(std::string_view id)>;
+  void when_ready(TellId tell);
   // Does not wait for the back-off any longer: Redis takes connections.
   void retry_now();
-  // Loses the connection on purpose, to be told anew what a new one is told.
-  void reconnect();
+  // Loses the connection on purpose, also one that is being made, to be told anew what a new one is
+  // told. False: there is none.
+  bool reconnect();
   bool failing_fast() const { return failing_fast_; }
   bool closed() const { return state_ == State::kClosed; }
   bool retired() const { return retired_; }
@@ -270,6 +282,7 @@ class Upstream final : private StreamUser {
   void start_handshake();
   bool prove(const char*& p, const char* end);
   void finish_handshake(std::string_view reply);
+  void tell_ready(std::string_view id);
   void on_writable();
   void on_readable();
   void consume(const BlockRef& block, const char* p, const char* end);
@@ -282,6 +295,7 @@ class Upstream final : private StreamUser {
   void deliver(const BlockRef& block, const char* p, size_t n, bool done);
   void finish_front();
   void release_quorum(std::string_view answer, unsigned replicas);
+  void cut_largest_holder();
   void note_sent(const Entry& entry);
   void take_tag(std::string_view role);
   void check_gate(std::string_view role);
@@ -334,6 +348,7 @@ class Upstream final : private StreamUser {
   };
   std::vector<HeldReply> held_replies_;
   size_t held_bytes_ = 0;
+  std::set<std::string, std::less<>> loaded_;  // by load_script(), since it was last lost
   bool quorum_due_ = false;  // a write was queued since ask_quorum()
   // Positions. Requests queued since the last ROLE was make a batch; those in the queue of `tags_`
   // wait for theirs.
@@ -372,6 +387,7 @@ class Upstream final : private StreamUser {
   uint64_t connect_deadline_ms_ = 0;
   uint64_t held_up_since_ms_ = 0;
   uint64_t held_since_ms_ = 0;
+  std::vector<TellId> told_ready_;
   Backoff backoff_;
 };
 

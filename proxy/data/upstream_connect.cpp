@@ -162,7 +162,20 @@ void Upstream::finish_handshake(std::string_view reply) {
   backoff_.reset();
   worker_.metrics().upstream_connects.add();
   worker_.mark_dirty(*this);
+  tell_ready(std::to_string(redis_client_id_));
   worker_.on_upstream_ready(*this);
+}
+
+void Upstream::when_ready(TellId tell) {
+  if (state_ == State::kReady) return tell(std::to_string(redis_client_id_));
+  told_ready_.push_back(std::move(tell));
+  if (state_ == State::kIdle) connect();
+}
+
+void Upstream::tell_ready(std::string_view id) {
+  std::vector<TellId> told;
+  told.swap(told_ready_);
+  for (const TellId& tell : told) tell(id);
 }
 
 void Upstream::schedule_connect() {
@@ -186,13 +199,14 @@ void Upstream::retry_now() {
   connect();
 }
 
-void Upstream::reconnect() {
-  if (state_ != State::kReady) return;
+bool Upstream::reconnect() {
+  if (state_ == State::kIdle || state_ == State::kClosed) return false;
   close_socket();
   state_ = State::kIdle;
   rebuild_after_loss();
   retry_at_ms_ = 0;
   connect();
+  return true;
 }
 
 // What was sent to the old primary has its answer, is sent again, or is uncertain: as after a loss.
@@ -244,7 +258,8 @@ uint64_t Upstream::end_of_begun() {
 // The client waits for what only its Redis can end.
 bool Upstream::blocks() {
   return role_ == Role::kDedicated && state_ == State::kReady && !entries_.empty() &&
-         entries_.front().topic == Topic::kUnblocked && front_offset_ < sent_total_;
+         entries_.front().topic == Topic::kUnblocked &&
+         front_offset_ + entries_.front().size <= sent_total_;
 }
 
 // The far node hands over: all that it was sent is answered, and the rest goes to its successor.
@@ -261,7 +276,7 @@ void Upstream::leave_far() {
 
 void Upstream::break_off() {
   if (!held_ || send_until_ != UINT64_MAX) return;
-  send_until_ = want_write_ ? queued_total_ : sent_total_;
+  send_until_ = sent_total_;  // what has left in part is cut there: it did not run
 }
 
 void Upstream::release() {
@@ -315,6 +330,7 @@ void Upstream::begin_close() {
   if (state_ == State::kClosed) return;
   close_socket();
   state_ = State::kClosed;
+  tell_ready({});
   worker_.resume_all(waiting);
   worker_.bury(*this);
 }

@@ -1,5 +1,6 @@
 // What becomes of the requests of a connection that is lost (I6): sent again, answered, or unknown.
 #include <algorithm>
+#include <unordered_set>
 
 #include "proxy/control/log.h"
 #include "proxy/data/identity.h"
@@ -22,6 +23,7 @@ void Upstream::lost(std::string_view why, bool planned) {
   }
   close_socket();
   state_ = State::kIdle;
+  worker_.scripts().doubt_all();  // first: what is sent again may need its script again
   if (role_ == Role::kDedicated && (was_ready || entries_.empty())) {
     return worker_.on_dedicated_lost(*this);
   }
@@ -43,6 +45,7 @@ void Upstream::queue_settled(const Settled& settled) {
     entries_.push(settled.entry);
     return;
   }
+  if (settled.entry.evalsha) worker_.load_lost_script(*this, settled.bytes);
   send(settled.entry, {}, settled.bytes);
   if (role_ == Role::kDedicated) {
     ask_tag();
@@ -51,12 +54,42 @@ void Upstream::queue_settled(const Settled& settled) {
   worker_.metrics().commands_resent.add();
 }
 
+// Which requests may be sent again. Looked at from the end, since what stands behind one decides,
+// too: the transaction whose EXEC may have run is not repeated, one whose EXEC has not come to Redis
+// whole did not run, however much of it had left. And a read is not repeated in front of a write of
+// the same client that may have run: it would be shown its own future.
+std::vector<bool> Upstream::may_repeat(const std::vector<Entry>& outstanding,
+                                       bool keep_bound) const {
+  std::vector<bool> may(outstanding.size());
+  std::unordered_set<uint32_t> wrote;  // clients that have such a write further back
+  bool executed = false;
+  uint64_t end = front_offset_;
+  for (const Entry& each : outstanding) end += each.size;
+  for (size_t i = outstanding.size(); i-- > 0;) {
+    const Entry& entry = outstanding[i];
+    const bool never_left = end - entry.size >= sent_total_;
+    const bool left_whole = !never_left && end <= sent_total_;
+    if (entry.topic == Topic::kExec || entry.topic == Topic::kDiscard) executed = left_whole;
+    if (entry.bound) {
+      may[i] = keep_bound && (never_left || (entry.retained && !executed));
+    } else {
+      may[i] = never_left || (entry.retained && entry.repeatable &&
+                              (wrote.empty() || !wrote.contains(entry.client.index)));
+    }
+    const bool writes = (entry.write && !entry.bound) || entry.topic == Topic::kExec;
+    if (writes && left_whole && entry.canned == Canned::kNone) wrote.insert(entry.client.index);
+    end -= entry.size;
+  }
+  return may;
+}
+
 // Decides for each outstanding request what is known of it: to be sent again, or an answer of ours
 // where it has run, may have, or means nothing any more. `keep_bound`: what belongs to a
-// transaction and has not left may be sent, too.
+// transaction that has not been executed may be sent, too.
 std::vector<Upstream::Settled> Upstream::settle_outstanding(bool keep_bound) {
   std::vector<Settled> all;
   const std::vector<Entry> outstanding = take_outstanding();
+  const std::vector<bool> may = may_repeat(outstanding, keep_bound);
   OutQueue unsent = std::move(out_);
   ByteRing kept = std::move(retained_);
   const uint64_t sent_until = sent_total_;
@@ -68,13 +101,14 @@ std::vector<Upstream::Settled> Upstream::settle_outstanding(bool keep_bound) {
   retained_ = ByteRing();
   queued_total_ = taken_total_ = sent_total_ = front_offset_ = 0;
   if (held_) send_until_ = 0;
-  for (const Entry& entry : outstanding) {
+  for (size_t i = 0; i < outstanding.size(); ++i) {
+    const Entry& entry = outstanding[i];
     const uint64_t start = offset;
     offset += entry.size;
     const bool never_left = start >= sent_until;
     // (Of a request that streams, all that has come may have left.)
     const bool half_left =
-        !never_left && (offset > sent_until || (streams && &entry == &outstanding.back()));
+        !never_left && (offset > sent_until || (streams && i + 1 == outstanding.size()));
     std::string bytes;
     if (entry.retained) {
       bytes.assign(kept.front(entry.size));
@@ -92,8 +126,7 @@ std::vector<Upstream::Settled> Upstream::settle_outstanding(bool keep_bound) {
     if (!canned && worker_.client(entry.client) == nullptr) continue;  // nobody waits for it
     Settled settled{entry, {}};
     settled.entry.retained = false;
-    const bool repeats = never_left || (entry.retained && entry.repeatable);
-    if (!canned && here && (entry.bound ? never_left && keep_bound : repeats)) {
+    if (!canned && here && may[i]) {
       settled.bytes = std::move(bytes);
     } else if (!canned) {
       settled.entry.plain = false;
@@ -117,6 +150,7 @@ std::vector<Entry> Upstream::take_outstanding() {
   tags_.clear();  // whoever waits for one asks again, at the primary
   open_tag_ = Tag();
   gates_.clear();
+  loaded_.clear();
   tag_due_ = gate_open_ = false;
   batch_until_ = waits_ = 0;
   quorum_due_ = reply_started_ = in_push_ = false;

@@ -262,7 +262,7 @@ void Worker::check_clients(uint64_t now) {
       largest_bytes = bytes;
     }
     // Perhaps it only finished sending; but its replies have been long in coming.
-    if (each.eof && (now - uint64_t{each.active_s} * 1000) > settings_->hold.timeout_ms + 1000) {
+    if (each.eof && !draining_ && (now - uint64_t{each.active_s} * 1000) > settings_->hold.timeout_ms + 1000) {
       return cut(each, CutReason::kClosed);
     }
     if (idle_s != 0 && !each.pinned() && each.wait == Wait::kNone && each.inflight == 0 &&
@@ -297,12 +297,27 @@ void Worker::retry_in(uint64_t delay_ms) {
 
 // --- mail --------------------------------------------------------------------------------------
 
-void Worker::post(std::function<void(Worker&)> task) {
+bool Worker::post(std::function<void(Worker&)> task) {
+  const std::lock_guard<std::mutex> lock(mail_mutex_);
+  if (ended_) return false;
+  mail_.push_back(std::move(task));
+  uv_async_send(&wake_);
+  return true;
+}
+
+void Worker::wake() {
+  const std::lock_guard<std::mutex> lock(mail_mutex_);
+  if (!ended_) uv_async_send(&wake_);
+}
+
+// What was posted before the end is still done: somebody may wait for it.
+void Worker::end_mail() {
   {
     const std::lock_guard<std::mutex> lock(mail_mutex_);
-    mail_.push_back(std::move(task));
+    ended_ = true;
   }
-  uv_async_send(&wake_);
+  on_mail();
+  tell_login_known();
 }
 
 void Worker::on_mail() {
@@ -316,6 +331,15 @@ void Worker::on_mail() {
 }
 
 void Worker::ask_all(Client& asking, Ask ask, Done done) {
+  const auto at_once = [ask = std::move(ask)](Worker& worker, const Tell& tell) {
+    std::string found;
+    ask(worker, found);
+    tell(found);
+  };
+  ask_all_later(asking, at_once, std::move(done));
+}
+
+void Worker::ask_all_later(Client& asking, AskLater ask, Done done) {
   struct Gathering {
     std::mutex mutex;
     std::string all;
@@ -326,16 +350,12 @@ void Worker::ask_all(Client& asking, Ask ask, Done done) {
   const ClientRef ref = asking.self;
   Worker* const home = this;
   asking.wait = Wait::kAnswer;
-  const auto visit = [=](Worker& worker) {
-    std::string found;
-    ask(worker, found);
-    bool last = false;
+  const Tell tell = [=, done = std::move(done)](std::string_view found) {
     {
       const std::lock_guard<std::mutex> lock(gathering->mutex);
       gathering->all += found;
-      last = --gathering->missing == 0;
+      if (--gathering->missing != 0) return;
     }
-    if (!last) return;
     home->post([=](Worker& back) {
       Client* client = back.client(ref);
       if (client == nullptr) return;
@@ -344,7 +364,9 @@ void Worker::ask_all(Client& asking, Ask ask, Done done) {
       if (!client->closing && client->wait == Wait::kNone) back.answered(*client);
     });
   };
-  for (const auto& worker : process_.workers) worker->post(visit);
+  for (const auto& worker : process_.workers) {
+    if (!worker->post([=](Worker& each) { ask(each, tell); })) tell({});  // it has no clients left
+  }
 }
 
 void Worker::apply_settings(std::shared_ptr<const Settings> settings) {
@@ -420,7 +442,7 @@ void Worker::answered(Client& client) {
 }
 
 void Worker::finish_soon(Client& client) {
-  if (client.eof && client.wait == Wait::kNone && !client.resuming) {
+  if (client.eof && client.inflight == 0 && client.wait == Wait::kNone && !client.resuming) {
     client.close_after_flush = true;
   }
   if (client.close_after_flush && !client.closing) mark_dirty(client);
@@ -464,6 +486,7 @@ void Worker::forward(Client& client, Upstream& upstream, Entry entry, const Bloc
       [[unlikely]] {
     return upstream.answer_in_turn(entry, Canned::kClusterDown);
   }
+  if (entry.evalsha && !bytes.empty()) load_lost_script(upstream, bytes);
   upstream.send(entry, block, bytes);
   // On a connection of its own at once: a WAIT may not come to stand inside the next MULTI. (Where
   // the request streams, when that is over.)
@@ -471,6 +494,14 @@ void Worker::forward(Client& client, Upstream& upstream, Entry entry, const Bloc
     upstream.ask_tag();
     upstream.ask_quorum();
   }
+}
+
+void Worker::load_lost_script(Upstream& upstream, std::string_view evalsha) {
+  std::vector<std::string_view> args;
+  collect_args(evalsha.data(), evalsha.data() + evalsha.size(), args);
+  if (args.size() < 2) return;
+  const ScriptCache::Body body = scripts_.lost(args[1]);
+  if (body) upstream.load_script(args[1], *body);
 }
 
 bool Worker::needs_quorum(const Client& client, const Entry& entry) const {
@@ -492,17 +523,20 @@ void Worker::drain() {
   }
   listeners_.clear();
   for_each_client([this](Client& each) {
-    // Requests that have come are answered, and one that streams may come to its end; what else a
-    // client is in the middle of cannot be.
+    // Requests that have come are answered, as if it had finished sending, and one that streams may
+    // come to its end; what else a client is in the middle of cannot be.
     if (!each.pinned() && !each.stream && each.wait == Wait::kNone && !each.closing) {
       on_client_readable(each);
     }
     if (each.closing || each.stream) return;
-    if (each.wait == Wait::kAnswer && each.dedicated != nullptr) {
-      return cut(each, CutReason::kDrain);
-    }
-    if (each.inflight == 0 && each.output_size() == 0) return cut(each, CutReason::kDrain);
-    each.close_after_flush = true;
+    if (each.wait == Wait::kBlocked) return cut(each, CutReason::kDrain);
+    const bool owed = each.inflight != 0 || each.output_size() != 0 || each.wait != Wait::kNone ||
+                      each.resuming;
+    if (!owed) return cut(each, CutReason::kDrain);
+    each.eof = true;
+    each.reading = false;
+    update_poll(each);
+    finish_soon(each);
   });
   finish_drain();
 }
@@ -515,6 +549,7 @@ void Worker::finish_drain() {
     }
   }
   drained_ = true;
+  end_mail();
   for (auto& identity : identities_) close_identity(*identity);
   std::vector<Upstream*> all;
   for (auto& [pointer, owned] : upstreams_) all.push_back(pointer);

@@ -104,10 +104,10 @@ class Worker {
   void add_peer_listener(int fd);
   // Runs the loop until drain() is done.
   void run();
-  // Any thread: runs `task` on this worker's thread, in order.
-  void post(std::function<void(Worker&)> task);
+  // Any thread: runs `task` on this worker's thread, in order. False: it has ended, and does not.
+  bool post(std::function<void(Worker&)> task);
   // Any thread: something that the worker has asked to be told of has happened.
-  void wake() { uv_async_send(&wake_); }
+  void wake();
   void drain();  // on the worker's thread
   void apply_settings(std::shared_ptr<const Settings> settings);
   // `hand_over`: the number of the hand-over that the topology is holding for.
@@ -188,6 +188,9 @@ class Worker {
   // --- for the commands that azimuth answers (local_commands.cpp, client_commands.cpp)
   Process& process() { return process_; }
   ScriptCache& scripts() { return scripts_; }
+  // In front of an EVALSHA: Redis may have restarted since the script was loaded, or the primary
+  // has moved. (Answering NOSCRIPT first and repeating the command would let later ones overtake.)
+  void load_lost_script(Upstream& upstream, std::string_view evalsha);
   Slowlog& slowlog() { return slowlog_; }
   Upstream& auth_connection() { return *auth_; }
   Identity& default_identity() { return *default_identity_; }
@@ -232,6 +235,10 @@ class Worker {
   using Ask = std::function<void(Worker&, std::string& out)>;
   using Done = std::function<void(Client&, const std::string& all)>;
   void ask_all(Client& client, Ask ask, Done done);
+  // The same where a worker may find it later: it calls `tell` once.
+  using Tell = std::function<void(std::string_view found)>;
+  using AskLater = std::function<void(Worker&, const Tell& tell)>;
+  void ask_all_later(Client& client, AskLater ask, Done done);
 
  private:
   struct Listener {
@@ -268,6 +275,7 @@ class Worker {
   void on_prepare();
   void on_tick();
   void on_mail();
+  void end_mail();
   void finish_drain();
   void end_late_ones(uint64_t now_ms);
   void finish_replied(Client& client);
@@ -318,6 +326,7 @@ class Worker {
   uint64_t retry_at_ms_ = 0;
   std::mutex mail_mutex_;
   std::vector<std::function<void(Worker&)>> mail_;
+  bool ended_ = false;  // takes no mail any more
 
   std::vector<std::unique_ptr<Listener>> listeners_;
   // Clients stand in chunks that never move; a free place remembers the next one.

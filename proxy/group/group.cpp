@@ -19,6 +19,7 @@ namespace {
 constexpr int kRoundsPerTurnMax = 8;
 // Leadership's words for: no.
 constexpr std::string_view kWishRefusedEvent = "wish_refused";
+constexpr std::string_view kStaysOutEvent = "stays_out";
 constexpr std::string_view kHandOverFailedEvent = "hand_over_failed";
 constexpr Duration kSaveAgain = milliseconds(250);
 
@@ -105,6 +106,7 @@ Group::Group(uv_loop_t* loop, const Settings& settings, Membership membership, L
       cluster_(settings.cluster->name),
       bind_(settings.peer->address),
       redis_settings_(settings.redis),
+      redis_silence_(milliseconds(settings.cluster->redis_silence_ms)),
       membership_(std::move(membership)),
       lease_(lease),
       applied_(applied),
@@ -192,6 +194,7 @@ void Group::share_facts(Instant now) {
     // In sync for certain: what it has is enough to be elected by.
     const bool intact = leadership_.state().intact_run_id == facts.run_id;
     record.readable = intact && is_readable(facts, published_);
+    if (will_leave_ && !published_.leading) record.readable = record.redis_ready = false;
   }
   record.epoch = published_.epoch;
   record.leader = published_.leader;
@@ -215,7 +218,8 @@ void Group::take_leadership(Instant now) {
   // A lease that was given up is out of force when the others hear of it.
   set_lease();
   for (const LeadershipOutbox::Event& event : outbox.events) {
-    log_info(event.name, {{"epoch", leadership_.view().epoch}, {"text", event.text}});
+    log_event(event.name == kStaysOutEvent ? LogLevel::kWarn : LogLevel::kInfo, event.name,
+              {{"epoch", leadership_.view().epoch}, {"text", event.text}});
     if (event.name == kWishRefusedEvent || event.name == kHandOverFailedEvent) {
       wishes_.refuse(now, event.text);
     }
@@ -405,12 +409,28 @@ Outcome Group::pass_on(Wish::Kind kind, const std::string& node) {
   return Done{};
 }
 
+void Group::prepare_to_leave() {
+  will_leave_ = true;
+  leadership_.on_leaving(clock_now());
+  turn();
+}
+
+bool Group::has_successor() const {
+  const std::vector<const NodeRecord*> others = gossip_.nodes();
+  return std::any_of(others.begin(), others.end(), [](const NodeRecord* each) {
+    return each->member && each->wants_vote &&
+           (each->status == NodeStatus::kAlive || each->status == NodeStatus::kSuspect);
+  });
+}
+
 void Group::leave() {
   if (leaving_ || timer_ == nullptr) return;
   leaving_ = true;
   lease_.drop();
   gossip_.leave(clock_now(), random());
   wishes_.end("the node is leaving");
+  leadership_.on_rest(clock_now());
+  turn();  // the goodbyes do not wait for anything
   if (redis_) redis_->leave();
 }
 

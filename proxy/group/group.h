@@ -89,6 +89,10 @@ class Group {
   // This node's Redis takes the writes, or is about to.
   bool leading() const { return published_.leading; }
 
+  // The node will leave: nobody hands over to it any more.
+  void prepare_to_leave();
+  // Is there anybody else who may become the primary, soon perhaps?
+  bool has_successor() const;
   // Says goodbye, and lets go of Redis. The node has no say any more.
   void leave();
   bool left() const;
@@ -144,6 +148,7 @@ class Group {
   const std::string cluster_;
   const Endpoint bind_;
   const std::optional<RedisSettings> redis_settings_;
+  const Duration redis_silence_;
   Membership membership_;
   Lease& lease_;
   Applied& applied_;
@@ -181,6 +186,7 @@ class Group {
   bool id_taken_ = false;
   Instant id_taken_until_{};
   std::string id_taken_by_;  // in gossip's words
+  bool will_leave_ = false;
   bool leaving_ = false;
 
   std::map<std::string, std::string, std::less<>> heard_;  // who has written to us, from where

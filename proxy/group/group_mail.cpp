@@ -10,6 +10,7 @@
 namespace azimuth {
 namespace {
 
+constexpr std::string_view kKeepsNothingEvent = "redis_keeps_nothing";
 constexpr Duration kIdTakenFor = seconds(5);
 constexpr Duration kSuspicionsWithin = seconds(30);
 constexpr int kSuspicionsToTell = 4;
@@ -29,7 +30,10 @@ void Group::start_redis() {
   RedisControl::Hooks hooks;
   hooks.on_facts = [this] { turn(); };
   hooks.on_event = [](const PilotOutbox::Event& event) {
-    log_event(event.error ? LogLevel::kError : LogLevel::kInfo, event.name, {{"text", event.text}});
+    const LogLevel level = event.error                        ? LogLevel::kError
+                           : event.name == kKeepsNothingEvent ? LogLevel::kWarn
+                                                              : LogLevel::kInfo;
+    log_event(level, event.name, {{"text", event.text}});
   };
   // Only what follows this epoch's primary has an offset that says something in this epoch.
   hooks.on_applied = [this](std::string_view, std::uint64_t offset) {
@@ -48,6 +52,7 @@ void Group::start_redis() {
   const Result<Endpoint> own = parse_endpoint(membership_.address);
   redis_ = std::make_unique<RedisControl>(loop_, *redis_settings_, own->host, own->port,
                                           std::move(hooks));
+  redis_->set_silence(redis_silence_);
   redis_->start();
   if (!is_loopback(redis_settings_->address)) {
     log_warning("redis_not_local",
@@ -248,7 +253,9 @@ void Group::describe(NodeReport& report) const {
 }
 
 std::string Group::why_not_ready() const {
-  if (published_.leader_ready && !published_.leader.empty() && has_say()) return "";
+  // A primary that serves is ready, whatever else there is to say of it.
+  const bool serves = published_.leader_ready && !published_.leader.empty() && has_say();
+  if (serves) return published_.leading ? "" : published_.why;
   if (!has_say() && !leaving_) return mute_reason();
   return published_.why.empty() ? "the group has no primary" : published_.why;
 }

@@ -114,7 +114,8 @@ Tap::Hooks RedisControl::tap_hooks() {
   hooks.may_ack = [this] { return !hooks_.may_ack || hooks_.may_ack(); };
   hooks.random = [this] { return random_(); };
   hooks.on_trouble = [this](std::string_view reason) {
-    if (hooks_.on_event) hooks_.on_event({"redis_trouble", std::string(reason), true});
+    pilot_.on_tap_trouble(clock_now(), reason);
+    carry_out();
   };
   return hooks;
 }

@@ -54,6 +54,7 @@ class RedisControl {
   RedisControl(const RedisControl&) = delete;
   RedisControl& operator=(const RedisControl&) = delete;
 
+  void set_silence(Duration most) { pilot_.set_silence(most); }
   void start();
   void set_order(const RedisOrder& order);
   void on_tunnel_port(const TunnelPort& port);

@@ -227,9 +227,8 @@ void Tap::on_sync_reply(const std::string& line) {
   const bool passes = line.starts_with("-NOMASTERLINK") || line.starts_with("-LOADING");
   const std::string why =
       passes ? std::string() : explain_refusal("PSYNC", std::string_view(line).substr(1));
-  if (!why.empty() && why != trouble_) hooks_.on_trouble(why);
-  trouble_ = why;
   end(line);
+  if (!why.empty()) hooks_.on_trouble(why);
 }
 
 void Tap::on_copy_head(const std::string& line) {
@@ -265,7 +264,6 @@ void Tap::skip_copy(std::string_view& bytes) {
 
 void Tap::start_stream() {
   phase_ = Phase::kStream;
-  trouble_.clear();
   acknowledge();
   arm_timer(awaiting_start_ ? kStartInterval : kAckInterval);
   hooks_.on_attached(replid_);

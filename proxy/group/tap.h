@@ -37,7 +37,7 @@ class Tap {
     std::function<void(std::uint64_t offset)> on_applied;
     std::function<bool()> may_ack;
     std::function<std::uint64_t()> random;
-    // Why Redis refuses it and what to do; once for each other reason.
+    // Why Redis refuses it and what to do.
     std::function<void(std::string_view reason)> on_trouble;
   };
 
@@ -113,7 +113,6 @@ class Tap {
   // that the copy is over: until a byte has come, ACKs come fast.
   bool awaiting_start_ = false;
   bool settled_ = false;  // the stream has lasted for a while
-  std::string trouble_;   // the last one told
 };
 
 }  // namespace azimuth

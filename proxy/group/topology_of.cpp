@@ -88,6 +88,7 @@ Topology topology_of(const GroupSight& sight) {
     for (const Fork& each : sight.forks) topology.starts.push_back({each.epoch, each.begin});
   }
   if (!sight.view.leading) topology.replica_port = sight.tunnel_port;
+  if (!sight.view.leader_ready || sight.view.leader.empty()) topology.why = sight.view.why;
   for (const NodeRecord* record : nodes_of(sight)) {
     if (!record->member) continue;
     const bool own = record == &sight.self;
@@ -166,7 +167,7 @@ void describe(const GroupSight& sight, NodeReport& report) {
   report.primary.reset();
   if (view.leader_ready && !view.leader.empty()) report.primary = view.leader;
   report.isolated = view.isolated;
-  report.why = report.primary ? std::string() : view.why;
+  report.why = view.why;
   ClusterReport& cluster = report.cluster.emplace();
   cluster.voters = view.electorate.voters;
   std::vector<std::string> unseen = view.electorate.voters;

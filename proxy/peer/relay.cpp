@@ -41,9 +41,13 @@ class Relays::Relay final : public Pipe {
 
  private:
   // A replica may read on while the lease is being renewed: what it gets is of its own epoch.
-  bool may_write() override { return kind == StreamKind::kTunnel || owner_.lease_.holds(epoch); }
+  bool may_write() override {
+    return kind == StreamKind::kTunnel || (!owner_.broken_off_ && owner_.lease_.holds(epoch));
+  }
   // What is parked waits for the end of what blocks, which its Redis tells when it is demoted.
-  bool may_read() override { return may_write() || parked; }
+  bool may_read() override {
+    return kind == StreamKind::kTunnel || parked || owner_.lease_.holds(epoch);
+  }
   void on_kept_back() override { owner_.kept_back_.push_back(this); }
   void on_connected() override {
     if (kind != StreamKind::kCommands || owner_.lease_.any_process()) return open();
@@ -108,6 +112,7 @@ void Relays::set_login(std::string_view username, std::string_view password) {
 void Relays::hold(bool on) {
   if (holding_ == on) return;
   holding_ = on;
+  broken_off_ = false;
   if (!on) return;
   for (auto& [pointer, relay] : relays_) {
     if (relay->kind == StreamKind::kCommands) relay->hold();

@@ -39,6 +39,9 @@ class Relays final : public StreamHost {
   // A planned hand-over: asks all command streams to close when they are answered, and refuses new
   // ones until hold(false).
   void hold(bool on);
+  // While held: the time that what has begun is given is over. Whatever a command stream still
+  // brings is refused, before Redis, fenced by then, could answer it with an error.
+  void break_off() { broken_off_ = holding_; }
   // Command streams that are open, but for those whose user has said that it sends nothing more
   // (Stream::hold by the opener): they stay until Redis ends what blocks, or their user leaves.
   std::size_t open_commands() const { return commands_; }
@@ -69,6 +72,7 @@ class Relays final : public StreamHost {
   std::size_t commands_ = 0;
   std::size_t most_ = kRelaysMax;
   bool holding_ = false;
+  bool broken_off_ = false;
   bool closed_ = false;
   std::unordered_map<Relay*, std::unique_ptr<Relay>> relays_;
   std::vector<Relay*> dirty_;

@@ -291,6 +291,7 @@ TEST_CASE("a cluster has what it needs") {
   CHECK(parsed(kCluster + three).cluster->lease_ms == 1000);
   CHECK(parsed(kCluster + three).cluster->probe_interval_ms == 200);
   CHECK(parsed(kCluster + three).cluster->suspicion_ms == 600);
+  CHECK(parsed(kCluster + three).cluster->redis_silence_ms == 5000);
   CHECK(errors_of(kCluster) ==
         Errors{"f:7:2: [cluster] lacks its bootstrap_expect: write bootstrap_expect = 3 under it"});
   CHECK(errors_of(kCluster + "bootstrap_expect = 3\n") ==

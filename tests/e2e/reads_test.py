@@ -67,6 +67,20 @@ def i4_a_pipeline_of_write_and_read_returns_what_it_wrote(stage):
 
 
 @only_azimuth
+def nothing_of_ours_stands_inside_a_transaction(stage):
+    with Cluster(stage) as cluster:
+        cluster.wait_whole()
+        for node in cluster.nodes:
+            with node.client() as client:
+                for _ in range(20):
+                    for command in (["WATCH", "w"], ["SET", "a", "1"], ["SET", "b", "2"], ["GET", "a"], ["MULTI"],
+                                    ["SET", "a", "3"], ["GET", "a"], ["EXEC"], ["GET", "a"]):
+                        client.send(*command)
+                    assert [client.read() for _ in range(9)] == [
+                        "OK", "OK", "OK", b"1", "OK", "QUEUED", "QUEUED", ["OK", b"3"], b"3"]
+
+
+@only_azimuth
 def what_route_says_is_what_the_next_command_does(stage):
     with Cluster(stage, text="[reads]\nwait_ms = 0\n") as cluster:
         primary = cluster.wait_whole()

@@ -476,5 +476,222 @@ def a_count_that_is_none(stage):
         assert isinstance(client.cmd("AZIMUTH", "SLOWLOG", "GET", "-1"), list)
 
 
+@only_azimuth
+def replies_of_a_quorum_pipeline_keep_their_order(stage):
+    """Reads, scripts and unknown commands that go with the writes wait behind their held replies."""
+    redis = stage.redis()
+    front = stage.azimuth(redis)
+    others = (["EVAL_RO", "return 7", "0"], ["EVAL", "return 7", "0"], ["NOSUCH", "x"], ["GET", "k"], ["PUBLISH", "c", "x"],
+              ["FCALL_RO", "none", "0"], ["OBJECT", "HELP"], ["PING"], ["INFO", "server"])
+    with front.connect() as client:
+        assert client.cmd("AZIMUTH", "DURABILITY", "quorum") == "OK"
+        for other in others:
+            for _ in range(5):
+                first, second, third = client.pipeline(["SET", "k", "v"], other, ["DEL", "k"])
+                assert (first, third) == ("OK", 1), (other, first, second, third)
+                assert second not in ("OK", 1), (other, second)
+
+
+@test
+def a_skipped_reply_is_that_of_one_large_request(stage):
+    """CLIENT REPLY SKIP in front of a request that streams says nothing of the next."""
+    redis = stage.redis()
+    front = front_of(stage, redis)
+    with front.connect() as client:
+        for size in (10, 200_000):
+            client.send("CLIENT", "REPLY", "SKIP")
+            client.send("SET", "k", b"v" * size)
+            assert client.cmd("STRLEN", "k") == size
+
+
+@only_azimuth
+def a_known_script_is_refused_like_the_rest_while_redis_is_away(stage):
+    redis = stage.redis()
+    front = stage.azimuth(redis, settings=["cluster.hold_timeout_ms=300"])
+    with front.connect() as client:
+        sha = client.cmd("SCRIPT", "LOAD", "return 5")
+        assert client.cmd("EVALSHA", sha, "0") == 5
+        redis.kill()
+        wait_until(lambda: str(client.cmd("SET", "k", "v")).startswith("CLUSTERDOWN"), what="it fails fast")
+        for _ in range(3):
+            for words in (["EVALSHA", sha, "0"], ["EVAL", "return 5", "0"]):
+                assert str(client.cmd(*words)).startswith("CLUSTERDOWN"), words
+        redis.restart()
+        wait_until(lambda: client.cmd("EVALSHA", sha, "0") == 5, what="Redis is back, with the script")
+
+
+@only_azimuth
+def a_script_is_loaded_for_what_is_sent_again_too(stage):
+    """EVALSHA_RO was on its way when Redis died: the next Redis has never seen its script."""
+    redis = stage.redis()
+    front = stage.azimuth(redis)
+    with front.connect() as client:
+        sha = client.cmd("SCRIPT", "LOAD", "return 5")
+        assert client.cmd("EVALSHA_RO", sha, "0") == 5
+        redis.freeze()
+        client.send("EVALSHA_RO", sha, "0")
+        client.send("EVALSHA_RO", sha, "0")
+        with front.connect() as other:  # azimuth has read what came before it
+            other.send("AZIMUTH", "HELP")
+            other.read()
+        redis.kill()
+        redis.restart()
+        assert client.read() == 5
+        assert client.read() == 5
+
+
+@only_azimuth
+def what_has_come_is_answered_though_azimuth_stops(stage):
+    """Requests that wait for their turn, behind one of another kind, were read and are answered."""
+    redis = stage.redis()
+    front = stage.azimuth(redis)
+    with front.connect() as client, front.connect() as half:
+        assert client.cmd("PING") == half.cmd("PING") == "PONG"
+        redis.freeze()
+        client.send_raw(b"".join(encode(words) for words in ([b"GET", b"a"], [b"CLIENT", b"ID"], [b"SET", b"b", b"1"],
+                                                            [b"SELECT", b"3"], [b"GET", b"a"])))
+        half.send_raw(encode([b"GET", b"a"]) + b"*2\r\n$3\r\nGET\r\n$1")
+        with front.connect() as other:  # azimuth has read what came before it
+            other.send("AZIMUTH", "HELP")
+            other.read()
+        front.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not front_takes_clients(front), what="it stops")
+        redis.thaw()
+        replies = client.read_n(5)
+        assert replies[0] is None and isinstance(replies[1], int), replies
+        assert replies[2:] == ["OK", "OK", None], replies
+        assert client.read_to_end(timeout=20) == b""
+        assert half.read_to_end(timeout=20) == b"$-1\r\n"
+    assert front.process.wait(20) == 0
+
+
+def front_takes_clients(front):
+    try:
+        socket.create_connection(front.address, 1).close()
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+@only_azimuth
+def a_worker_that_has_ended_is_not_waited_for(stage):
+    """SIGTERM while a command asks all workers, one of which has no client and is gone."""
+    redis = stage.redis()
+    front = stage.azimuth(redis, settings=["limits.drain_timeout_ms=600000"], workers=2)
+    clients = [front.connect() for _ in range(4)]
+    try:
+        for client in clients:
+            assert client.cmd("PING") == "PONG"
+        redis.freeze()
+        clients[0].send("CLIENT", "LIST")
+        clients[0].sock.setblocking(True)
+        with front.connect() as other:
+            other.send("AZIMUTH", "HELP")
+            other.read()
+        for client in clients[1:]:
+            client.close()
+        front.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not front_takes_clients(front), what="it stops")
+        deadline = time.monotonic() + 0.3
+        wait_until(lambda: time.monotonic() > deadline, what="the other worker had its time to end")
+        redis.thaw()
+        assert b"cmd=client|list" in clients[0].read()
+        assert clients[0].read_to_end(timeout=20) == b""
+        assert front.process.wait(20) == 0
+    finally:
+        for client in clients:
+            client.close()
+
+
+@only_azimuth
+def a_quorum_client_may_have_large_replies(stage):
+    """They are held like the others, and cost nobody the connection."""
+    redis = stage.redis()
+    front = stage.azimuth(redis)
+    value = b"v" * (5 << 20)
+    with front.connect() as client, front.connect() as other, redis.connect() as admin:
+        for each in (client, other):
+            assert each.cmd("AZIMUTH", "DURABILITY", "quorum") == "OK"
+        for _ in range(3):
+            admin.cmd("SET", "large", value)
+            client.send("GETDEL", "large")
+            assert isinstance(other.cmd("INCR", "n"), int)
+            assert client.read() == value
+        script = "return string.rep('x', 1024)"
+        replies = client.pipeline(*(["EVAL", script, "0"] for _ in range(6000)))
+        assert set(replies) == {b"x" * 1024}
+
+
+@only_azimuth
+def who_holds_too_much_for_a_quorum_is_cut_alone(stage):
+    redis = stage.redis()
+    front = stage.azimuth(redis, settings=["limits.client_output_bytes_max=8388608"])
+    with front.connect() as greedy, front.connect() as other, redis.connect() as admin:
+        for each in (greedy, other):
+            assert each.cmd("AZIMUTH", "DURABILITY", "quorum") == "OK"
+        admin.cmd("SET", "large", b"v" * (20 << 20))
+        greedy.send("GETDEL", "large")
+        for turn in range(20):
+            assert other.cmd("INCR", "n") == turn + 1
+        assert greedy.read_to_end(timeout=20) == b""
+
+
+@only_azimuth
+def a_redirect_to_a_client_without_a_connection_of_its_own(stage):
+    """Its connection is made then, and has to stand before Redis can be told of it."""
+    redis = stage.redis()
+    front = stage.azimuth(redis)
+    with front.connect() as target, front.connect() as client, redis.connect() as admin:
+        target.cmd("HELLO", "3")
+        number = target.cmd("CLIENT", "ID")
+        assert client.cmd("CLIENT", "TRACKING", "ON", "REDIRECT", number) == "OK"
+        client.cmd("GET", "k")
+        admin.cmd("SET", "k", "v")
+        assert target.push() == [b"invalidate", [b"k"]]
+        assert client.cmd("CLIENT", "GETREDIR") == number
+        assert str(client.cmd("CLIENT", "TRACKING", "ON", "REDIRECT", 999999)).startswith("ERR The client ID")
+
+
+@only_azimuth
+def a_half_closed_client_gets_the_answer_it_waits_for(stage):
+    """On a connection of its own, too: that it waits there does not mean that it blocks."""
+    redis = stage.redis()
+    front = stage.azimuth(redis)
+    for words in (["SELECT", "0"], ["AUTH", "default", "x"], ["HELLO", "2"], ["CLIENT", "ID"]):
+        with front.connect() as client:
+            assert client.cmd("WATCH", "k") == "OK"
+            redis.freeze()
+            client.send(*words)
+            client.sock.shutdown(socket.SHUT_WR)
+            with front.connect() as other:
+                for _ in range(2):
+                    other.send("AZIMUTH", "HELP")
+                    other.read()
+            redis.thaw()
+            assert client.read_to_end(timeout=20) != b"", words
+
+
+@only_azimuth
+def a_read_is_not_shown_its_own_future(stage):
+    """In front of a write of the same client that may have run, it is not sent again."""
+    redis = stage.redis("--appendonly", "yes", "--appendfsync", "always")
+    front = stage.azimuth(redis)
+    with front.connect() as client, front.connect() as reader:
+        client.pipeline(["GET", "k"], ["SET", "k", "0"])  # it is known to mix them from now on
+        redis.freeze()
+        client.send_raw(encode([b"GET", b"k"]) + encode([b"SET", b"k", b"1"]) + encode([b"GET", b"k"]))
+        reader.send("GET", "k")
+        with front.connect() as other:
+            other.send("AZIMUTH", "HELP")
+            other.read()
+        redis.kill()
+        redis.restart()
+        first, second, third = client.read_n(3)
+        assert str(first).startswith("UNCERTAIN"), first
+        assert str(second).startswith("UNCERTAIN"), second
+        assert third in (b"0", b"1"), third
+        assert reader.read() in (b"0", b"1")
+
+
 if __name__ == "__main__":
     harness.run(__doc__)

@@ -4,6 +4,7 @@ At each level the judges of consistency.py find nothing; where nothing is promis
 """
 import itertools
 import signal
+import os
 import time
 
 import netns
@@ -21,7 +22,9 @@ BOUNDED_MS, BOUNDED_WRITES = f"bounded-staleness {BOUND_MS}", f"bounded-stalenes
 
 
 def seconds_option(parser):
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long faults go on in each test")
+    parser.add_argument("--seconds", type=float, 
+                        default=float(os.environ.get("AZIMUTH_TEST_SECONDS", "4")),
+                        help="how long faults go on in each test")
 
 
 def others_of(cluster, node):

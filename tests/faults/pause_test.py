@@ -17,7 +17,7 @@ def seconds_option(parser):
     parser.add_argument("--seconds", type=float, default=4.0, help="how long a process is frozen")
 
 
-def freeze_and_thaw(stage, frozen, text=""):
+def freeze_and_thaw(stage, frozen, text="redis_silence_ms = 1000"):
     """frozen(node) -> the processes to stop."""
     with Cluster(stage, text=text) as cluster:
         primary = cluster.wait_whole()

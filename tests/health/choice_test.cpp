@@ -135,3 +135,24 @@ TEST_CASE("an operator's word needs a majority and a Redis that answers, nothing
   CHECK(forced({{"a1", whole({5, 310})}, {"b2", dead()}}).empty());
   CHECK(forced({{"a1", whole({5, 310})}, {"c3", whole({5, 310})}}).empty());
 }
+
+TEST_CASE("a Redis that cannot be driven does not win; what it alone holds is not lost by that") {
+  Promise refusing = whole({5, 310});
+  refusing.trouble = "Redis refuses CONFIG";
+  CHECK(choose_among({{"a1", refusing}, {"b2", whole({5, 310})}, {"c3", whole({5, 300})}}).winner ==
+        "b2");
+  const Choice choice =
+      choose_among({{"a1", refusing}, {"b2", whole({5, 309})}, {"c3", whole({5, 300})}});
+  CHECK(choice.winner.empty());
+  CHECK_THAT(choice.why, Catch::Contains("a1 (Redis refuses CONFIG)"));
+  refusing.position = {5, 100};
+  CHECK(choose_among({{"a1", refusing}, {"c3", whole({5, 300})}}).winner == "c3");
+}
+
+TEST_CASE("who has failed, or leaves, comes after its equals") {
+  Promise reluctant = whole({5, 310});
+  reluctant.reluctant = true;
+  reluctant.led = 5;
+  CHECK(choose_among({{"a1", reluctant}, {"b2", whole({5, 310})}}).winner == "b2");
+  CHECK(choose_among({{"a1", reluctant}, {"b2", whole({5, 300})}}).winner == "a1");
+}

@@ -426,3 +426,155 @@ TEST_CASE("one member alone is its own group, through restarts") {
   world.start("a1");
   REQUIRE(world.run_until([&] { return world.leader() == "a1"; }, 1000));
 }
+
+TEST_CASE("a Redis that cannot be driven leads nothing, and its node says so") {
+  const std::string trouble = "Redis refuses CONFIG GET";
+  World world;
+  SECTION("in a group that begins") {
+    for (const char* id : {"a1", "b2", "c3"}) world.add(id);
+    world.node("a1").redis.trouble = trouble;
+    for (const char* id : {"a1", "b2", "c3"}) world.start(id);
+    REQUIRE(world.run_until([&] { return world.leader() == "b2"; }, 3000));
+    CHECK(world.run_until([&] { return !world.machine("a1").view().leader.empty(); }, 500));
+    CHECK_THAT(world.machine("a1").view().why, Catch::Contains(trouble));
+    CHECK(world.machine("b2").view().why.empty());
+  }
+  SECTION("later in life") {
+    three(world);
+    REQUIRE(world.write("x"));
+    world.run(50);
+    world.node("b2").redis.trouble = trouble;
+    world.run(50);
+    world.kill("a1");
+    world.kill_redis("a1");
+    REQUIRE(world.run_until([&] { return world.leader() == "c3"; }, 2000));
+  }
+  SECTION("nor does it lose what it alone holds") {
+    three(world);
+    world.cut("a1", "c3");
+    REQUIRE(world.write("only b2 has it"));
+    world.run(20);
+    world.node("b2").redis.trouble = trouble;
+    world.run(20);
+    world.kill("a1");
+    world.kill_redis("a1");
+    world.heal();
+    world.run(5000);
+    CHECK(world.leader().empty());
+    for (const char* id : {"b2", "c3"}) {
+      CHECK_THAT(world.machine(id).view().why, Catch::Contains("b2 (" + trouble + ")"));
+      CHECK_THAT(world.machine(id).view().why, Catch::Contains("holds more"));
+    }
+    world.node("b2").redis.trouble.clear();
+    REQUIRE(world.run_until([&] { return world.leader() == "b2"; }));
+  }
+  SECTION("of the primary, before it is promoted") {
+    three(world);
+    world.kill("a1");
+    world.kill_redis("a1");
+    REQUIRE(world.run_until([&] { return world.machine("b2").view().leading; }, 3000));
+    world.node("b2").redis.trouble = trouble;
+    REQUIRE(world.run_until([&] { return world.leader() == "c3"; }, 2000));
+  }
+}
+
+TEST_CASE("nobody hands over to who leaves, or has left") {
+  World world;
+  three(world);
+  world.run(500);
+  const std::int64_t asked = world.now();
+  SECTION("before") {
+    world.leave("b2");
+    world.run(2);
+    CHECK_FALSE(world.switch_over("a1", "b2").ok());
+    CHECK(world.machine("a1").view().leader_ready);
+    REQUIRE(world.switch_over("a1", "").ok());
+  }
+  SECTION("about to") {
+    world.node("b2").machine->on_leaving(Instant{world.now()});
+    world.run(250);
+    CHECK_FALSE(world.switch_over("a1", "b2").ok());
+    REQUIRE(world.switch_over("a1", "").ok());
+  }
+  SECTION("in the middle") {
+    world.handed_over_drains = false;
+    REQUIRE(world.switch_over("a1", "").ok());
+    world.run(5);
+    world.leave("b2");
+    world.run(5);
+    world.handed_over_drains = true;
+  }
+  REQUIRE(world.run_until([&] { return world.leader() == "c3"; }, 400));
+  CHECK(world.now() - asked <= 500);
+  CHECK_FALSE(world.saw("hand_over_failed"));
+}
+
+TEST_CASE("a hand-over to a named node that leaves in the middle is over at once") {
+  World world;
+  three(world);
+  world.run(500);
+  world.handed_over_drains = false;
+  REQUIRE(world.switch_over("a1", "b2").ok());
+  world.run(5);
+  world.leave("b2");
+  world.run(5);
+  CHECK(world.saw("hand_over_failed"));
+  CHECK_FALSE(world.machine("a1").view().handing_over);
+  CHECK(world.leader() == "a1");
+}
+
+TEST_CASE("all ended and started again with what their disks kept: from who led last") {
+  World world;
+  three(world);
+  REQUIRE(world.write("x"));
+  world.run(50);
+  const auto end = [&](bool orderly) {
+    for (const char* id : {"c3", "b2", "a1"}) {
+      if (orderly)
+        world.leave(id);
+      else
+        world.kill(id);
+      world.kill_redis(id);
+    }
+    world.run(3000);
+    for (const char* id : {"a1", "b2", "c3"}) {
+      world.start_redis(id, {"x"});
+      world.start(id);
+    }
+  };
+  SECTION("in an orderly way, it comes back") {
+    end(true);
+    REQUIRE(world.run_until_settled());
+    CHECK(world.leader() == "a1");
+    CHECK(world.node("c3").redis.words == Words{"x"});
+    // Once: what was written since is not covered by it.
+    CHECK(world.machine("a1").state().rested == 0);
+  }
+  SECTION("killed, its disk may lack what others have: an operator is told who led last") {
+    end(false);
+    world.run(6000);
+    CHECK(world.leader().empty());
+    CHECK_THAT(world.machine("b2").view().why, Catch::Contains("a1 led last (epoch 1)"));
+    CHECK_THAT(world.machine("b2").view().why, Catch::Contains("AZIMUTH ELECT FORCE a1"));
+    REQUIRE(world.force("b2", "a1").ok());
+    REQUIRE(world.run_until_settled());
+  }
+  SECTION("not all of them: it waits") {
+    end(true);
+    world.kill("c3");
+    world.run(6000);
+    CHECK(world.leader().empty());
+    world.start("c3");
+    REQUIRE(world.run_until_settled());
+  }
+}
+
+TEST_CASE("bootstrap_expect counts members, and says so where there is a witness") {
+  World world;
+  world.add("a1");
+  world.add("b2");
+  world.add("w1", false);
+  for (const char* id : {"a1", "b2", "w1"}) world.start(id);
+  world.run(1000);
+  CHECK_THAT(world.machine("a1").view().why, Catch::Contains("w1 is a witness"));
+}

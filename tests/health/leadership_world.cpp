@@ -50,6 +50,13 @@ void World::kill(const std::string& id) {
   nodes_.at(id).down_since = now_;
 }
 
+void World::leave(const std::string& id) {
+  nodes_.at(id).machine->on_rest(Instant{now_});
+  collect(id);
+  kill(id);
+  nodes_.at(id).down_since = now_ - kSuspectMs;
+}
+
 void World::kill_redis(const std::string& id) {
   FakeRedis& redis = nodes_.at(id).redis;
   redis.alive = false;
@@ -184,7 +191,8 @@ void World::gossip() {
 void World::step_redis(const std::string& id) {
   FakeRedis& redis = nodes_.at(id).redis;
   if (!redis.alive || !nodes_.at(id).settings.has_redis) return;
-  const RedisOrder& order = redis.order;
+  const bool is_fence = redis.order.kind == OrderKind::kFence && redis.fenced;
+  const RedisOrder order = redis.trouble.empty() || is_fence ? redis.order : redis.done;
   if (now_ < redis.order_at + kOrderMs || !nodes_.at(id).machine) return;
   const std::int64_t size = static_cast<std::int64_t>(redis.words.size());
   redis.link_up = false;
@@ -240,6 +248,7 @@ void World::report_redis(const std::string& id) {
     facts.replid2 = redis.replid2;
     facts.second_offset = redis.second_offset;
     facts.offset = redis.words.size();
+    facts.trouble = redis.trouble;
     if (redis.done.kind == redis.order.kind && redis.done.epoch == redis.order.epoch) {
       facts.done = redis.done.kind;
       facts.done_epoch = redis.done.epoch;

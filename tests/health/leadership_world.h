@@ -31,6 +31,7 @@ struct FakeRedis {
   RedisOrder done{OrderKind::kFence, 0, {}, {}};
   std::int64_t order_at = 0;
   RedisOrder order;
+  std::string trouble;  // it takes no more orders
 };
 
 struct Node {
@@ -52,6 +53,8 @@ class World {
   void start(const std::string& id);
   // The process dies; its Redis goes on.
   void kill(const std::string& id);
+  // Ends in an orderly way: the others know at once.
+  void leave(const std::string& id);
   void kill_redis(const std::string& id);
   // Another process, with these data; by default with nothing and of no lineage.
   void start_redis(const std::string& id, Words words = {});

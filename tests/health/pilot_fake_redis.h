@@ -53,10 +53,14 @@ struct FakeRedis {
             "\r\nmaster_replid2:" + replid2 + "\r\nmaster_repl_offset:" + std::to_string(offset) +
             "\r\nsecond_repl_offset:" + std::to_string(second_offset) +
             "\r\nrepl_backlog_active:" + (backlog ? "1" : "0") + "\r\n# Keyspace\r\n";
+    text += extra_info;
     if (keys > 0) text += "db0:keys=" + std::to_string(keys) + ",expires=0,avg_ttl=0\r\n";
     return text;
   }
+  int asked = 0;
+  std::string extra_info;
   PilotReply answer(const Words& words) {
+    ++asked;
     PilotReply reply;
     for (const auto& [begin, error] : errors) {
       if (!text_of(words).starts_with(begin)) continue;

@@ -538,3 +538,108 @@ TEST_CASE("a secret is not told") {
   CHECK(settings.due()[0].value == "sesame");
   CHECK(settings.due()[0].text == "masterauth (secret) (secret)");
 }
+
+TEST_CASE("a Redis that refuses CONFIG is known as such, told once, and not hammered") {
+  Story s;
+  for (const char* name : {"GET", "SET"}) {
+    s.redis.errors[std::string("CONFIG ") + name] =
+        std::string("ERR unknown command 'CONFIG', with args beginning with: '") + name + "' ";
+  }
+  s.pass(0);
+  CHECK(s.pilot.facts().alive);
+  CHECK(s.pilot.facts().trouble.find("rename-command") != std::string::npos);
+  s.pass(2000);
+  s.redis.asked = 0;
+  s.pass(10'000);
+  CHECK(s.redis.asked < 300);
+  CHECK(std::count_if(s.events.begin(), s.events.end(),
+                      [](const auto& event) { return event.name == "redis_trouble"; }) <= 2);
+  s.redis.errors.clear();
+  s.pass(6000);
+  CHECK(s.pilot.facts().trouble.empty());
+  // What it can do without is no reason.
+  s.redis.errors["CONFIG SET repl-backlog-ttl"] = "ERR no";
+  s.redis.config["repl-backlog-ttl"] = "7";
+  s.pass(12'000);
+  CHECK_FALSE(s.pilot.trouble().empty());
+  CHECK(s.pilot.facts().trouble.empty());
+}
+
+TEST_CASE("a Redis that refuses the tap cannot lead, until it takes it or some time has gone by") {
+  Story s;
+  s.pass(0);
+  s.order(OrderKind::kLead, 3);
+  s.pilot.on_tap_trouble(s.now, "Redis refuses PSYNC");
+  s.settle();
+  CHECK(s.pilot.facts().trouble == "Redis refuses PSYNC");
+  s.lose();
+  s.pass(500);
+  CHECK(s.pilot.facts().trouble == "Redis refuses PSYNC");
+  SECTION("time") {
+    s.pass(11'000);
+    CHECK(s.pilot.facts().trouble.empty());
+  }
+  SECTION("attached") {
+    s.attach_tap();
+    CHECK(s.pilot.facts().trouble.empty());
+  }
+}
+
+TEST_CASE("a busy Redis is borne as long as the settings say") {
+  Story s;
+  s.pilot.set_silence(milliseconds(5000));
+  s.lead(3);
+  s.silent = true;
+  s.pass(4400);
+  CHECK(s.pilot.facts().alive);
+  s.pass(1200);
+  CHECK_FALSE(s.pilot.facts().alive);
+  s.silent = false;
+  s.settle();
+  CHECK(s.pilot.facts().alive);
+  // Also when it says so itself.
+  for (const char* each : {"INFO", "ROLE", "CONFIG"}) {
+    s.redis.errors[each] = "BUSY Redis is busy running a script";
+  }
+  s.pass(4000);
+  CHECK(s.pilot.facts().alive);
+  s.pass(1700);
+  CHECK_FALSE(s.pilot.facts().alive);
+}
+
+TEST_CASE(
+    "what a client has changed in the replication's settings is put right while no link is up") {
+  Story s;
+  s.redis.config["masterauth"] = "";
+  s.pilot.set_login("", "");
+  s.lead(3);
+  s.redis.config["masterauth"] = "sesame";
+  s.redis.config["replica-announce-port"] = "1";
+  s.order(OrderKind::kFollow, 4, "b2", "R4");
+  s.pass(2000);
+  CHECK(s.redis.config["masterauth"].empty());
+  CHECK(s.redis.config["replica-announce-port"] == "7380");
+}
+
+TEST_CASE("a Redis that keeps nothing on its disk is told of, once a process") {
+  Story s;
+  s.redis.config["save"] = "";
+  s.pass(0);
+  CHECK_FALSE(s.told("redis_keeps_nothing"));  // INFO does not say
+  s.redis.extra_info = "aof_enabled:0\r\n";
+  s.pass(20'000);
+  CHECK(std::count_if(s.events.begin(), s.events.end(),
+                      [](const auto& event) { return event.name == "redis_keeps_nothing"; }) == 1);
+}
+
+TEST_CASE("a primary that was busy is made to count its replicas at once") {
+  Story s;
+  s.pilot.set_silence(milliseconds(5000));
+  s.lead(3);
+  s.silent = true;
+  s.pass(3000);
+  s.commands.clear();
+  s.silent = false;
+  s.settle();
+  CHECK(s.commands == Words{"CONFIG SET min-replicas-max-lag 1"});
+}

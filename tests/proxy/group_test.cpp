@@ -321,6 +321,8 @@ struct Scene {
              s1 = record("s1", false);
   GroupView view = led_by("b1", 4);
   LocalRedis local;
+  std::vector<Fork> forks;
+  std::uint16_t tunnel_port = 0;
 
   Scene() {
     w1.wants_vote = true;
@@ -331,7 +333,8 @@ struct Scene {
     c1.offset = 60;
   }
   GroupSight sight() const {
-    return {a1, {&b1, &c1, &s1, &w1}, view, local, tcp_endpoint("127.0.0.1", 6379)};
+    return {a1,    {&b1, &c1, &s1, &w1}, view, local, tcp_endpoint("127.0.0.1", 6379),
+            forks, tunnel_port};
   }
   NodeReport report() const {
     NodeReport out;
@@ -370,9 +373,23 @@ TEST_CASE("the topology has the members, by id, and names a primary that is read
   CHECK(topology_of(scene.sight()).members.size() == 2);
 }
 
+TEST_CASE("I4: where epochs begin is told only if the table reaches the present one") {
+  Scene scene;
+  scene.forks = {{2, "r2", 10}, {3, "r3", 70}};
+  CHECK(topology_of(scene.sight()).starts.empty());
+  scene.forks.push_back({4, "r4", 65});
+  CHECK(topology_of(scene.sight()).starts ==
+        std::vector<EpochStart>{EpochStart{2, 10}, EpochStart{3, 70}, EpochStart{4, 65}});
+  scene.tunnel_port = 4711;
+  CHECK(topology_of(scene.sight()).replica_port == 4711);
+  scene.view.leading = true;
+  CHECK(topology_of(scene.sight()).replica_port == 0);
+}
+
 TEST_CASE("a sidecar is no member, and has none of its own") {
   Scene scene;
-  const GroupSight sight{scene.s1, {&scene.a1, &scene.b1}, scene.view, scene.local, {}};
+  const GroupSight sight{scene.s1,    {&scene.a1, &scene.b1}, scene.view, scene.local, {},
+                         scene.forks, scene.tunnel_port};
   const Topology topology = topology_of(sight);
   CHECK(topology.local == -1);
   CHECK(topology.primary == 1);
@@ -406,6 +423,9 @@ TEST_CASE("/status tells members, witnesses and voters that nobody has seen") {
   CHECK(report.cluster->witnesses[0].id == "w1");
   CHECK(report.cluster->sidecars == 1);
   CHECK(report.cluster->voters.size() == 5);
+  // That the group has a primary does not say that this node has its part in it.
+  scene.view.why = "the Redis of a1 holds data of unknown origin";
+  CHECK(scene.report().why == scene.view.why);
 }
 
 TEST_CASE("a primary whose lease is out does not call itself one") {
