@@ -225,7 +225,8 @@ const char* Worker::process_requests(Client& client, const BlockRef& block, cons
                            : dispatch(*this, client, {frame_, {p, size}, block, p + size != end});
         if (step == Step::kWait) return p;
         p += size;
-        if (client.wait != Wait::kAnswer && client.wait != Wait::kBlocked) end_request(client.session);
+        if (client.wait != Wait::kAnswer && client.wait != Wait::kBlocked)
+          end_request(client.session);
         if (p != end && client.inflight != 0 && client.wait == Wait::kNone) {
           p = forward_run(client, block, p, end);
         }

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <unordered_map>
 #include <unordered_set>
 
 #include "proxy/control/log.h"
@@ -119,33 +118,6 @@ void Upstream::load_script(std::string_view sha, std::string_view body) {
   load.injected = true;
   send(load, {}, encode_request(std::vector<std::string_view>{"SCRIPT", "LOAD", body}));
   worker_.metrics().scripts_reloaded.add();
-}
-
-// Redis counts the replicas that have acknowledged what this connection has written (WAIT, in
-// replication.c). A tap never counts: it acknowledges nothing.
-void Upstream::ask_quorum() {
-  if (!std::exchange(quorum_due_, false)) return;
-  Entry entry;
-  entry.kind = EntryKind::kCollect;
-  entry.topic = Topic::kQuorum;
-  entry.injected = true;
-  entry.start_us = worker_.now_us();
-  entry.command = static_cast<uint16_t>(worker_.topology().quorum_replicas);
-  const std::string replicas = std::to_string(entry.command);
-  const uint32_t patience_ms = std::max(worker_.settings().hold.timeout_ms, kQuorumMsLeast);
-  const std::string timeout_ms = std::to_string(patience_ms);
-  send(entry, {}, encode_request(std::vector<std::string_view>{"WAIT", replicas, timeout_ms}));
-  ++waits_;
-}
-
-// Redis reads nothing behind a WAIT that blocks: it stays here, where it can go elsewhere.
-uint64_t Upstream::end_of_batch() {
-  uint64_t end = front_offset_;
-  for (size_t i = 0; i < entries_.size(); ++i) {
-    end += entries_[i].size;
-    if (entries_[i].topic == Topic::kQuorum) break;
-  }
-  return end;
 }
 
 void Upstream::answer_in_turn(Entry entry, Canned canned) {
@@ -485,94 +457,6 @@ const char* Upstream::consume_frame(const BlockRef& block, const char* p, const 
   return p + n;
 }
 
-void keep_subscription(ClientExtra& extra, const PubsubFrame& frame) {
-  auto& names = extra.subscriptions[static_cast<size_t>(frame.family)];
-  if (!frame.subscribes) {
-    if (names.erase(std::string(frame.channel)) != 0) {
-      extra.subscription_bytes -= frame.channel.size();
-    }
-  } else if (extra.subscription_bytes <= kSubscriptionsKeptBytesMax &&
-             names.emplace(frame.channel).second) {
-    extra.subscription_bytes += frame.channel.size();
-  }
-}
-
-void count_subscriptions(ClientExtra& extra, const PubsubFrame& frame) {
-  if (frame.kind != PubsubKind::kConfirmation) return;
-  keep_subscription(extra, frame);
-  const auto count = static_cast<int>(frame.count);
-  switch (frame.family) {  // channels and patterns share a count
-    case PubsubFamily::kChannel:
-      extra.channels = count - extra.patterns;
-      break;
-    case PubsubFamily::kPattern:
-      extra.patterns = count - extra.channels;
-      break;
-    case PubsubFamily::kShard:
-      extra.shard_channels = count;
-      break;
-  }
-}
-
-void Upstream::subscribe_again(PubsubFamily family,
-                               const std::set<std::string, std::less<>>& names) {
-  static constexpr std::array<std::string_view, 3> kCommands = {"SUBSCRIBE", "PSUBSCRIBE",
-                                                                "SSUBSCRIBE"};
-  if (names.empty()) return;
-  std::vector<std::string_view> args = {kCommands[static_cast<size_t>(family)]};
-  args.insert(args.end(), names.begin(), names.end());
-  Entry entry;
-  entry.client = owner;
-  entry.kind = EntryKind::kDiscard;
-  entry.topic = Topic::kSubscribe;
-  entry.replies = static_cast<uint32_t>(names.size());
-  entry.injected = true;
-  pubsub = tainted = true;
-  confirmations_due_ += entry.replies;
-  send(entry, {}, encode_request(args));
-}
-
-// With nothing subscribed and nothing asked, any frame is a reply again.
-void Upstream::end_pubsub(Client& client) {
-  const ClientExtra& extra = client.extra();
-  if (extra.channels + extra.patterns + extra.shard_channels != 0) return;
-  for (size_t i = 0; i < entries_.size(); ++i) {
-    if (entries_[i].topic == Topic::kSubscribe) return;
-  }
-  pubsub = false;
-  client.session.subscribed = false;  // its connection goes with the next reply (drained)
-}
-
-// A message, an invalidation or a confirmation: not the reply that the front entry waits for.
-const char* Upstream::consume_push(const BlockRef& block, const char* p, const char* end) {
-  bool done = false;
-  const size_t n = cursor_.feed(p, static_cast<size_t>(end - p), done);
-  if (cursor_.failed()) {
-    lost("the peer does not speak RESP");
-    return end;
-  }
-  Client* client = worker_.client(owner);
-  const bool ours = push_confirms_ && confirmations_due_ != 0;
-  if (client != nullptr && !ours) worker_.deliver(*client, block, {p, n});
-  if (push_confirms_) push_.append(p, n);
-  if (done) {
-    cursor_ = ReplyCursor();
-    in_push_ = false;
-    if (ours) {
-      --confirmations_due_;
-    } else if (client != nullptr && push_confirms_) {
-      count_subscriptions(client->extra(), classify_pubsub(push_, protocol));
-    }
-    push_.clear();
-    if (push_confirms_ && !entries_.empty() && entries_.front().topic == Topic::kSubscribe) {
-      entries_.front().confirmed = true;
-      if (--entries_.front().replies == 0) finish_front();
-    }
-    if (push_confirms_ && !ours && client != nullptr) end_pubsub(*client);
-  }
-  return p + n;
-}
-
 void Upstream::deliver_opaque(const BlockRef& block, const char* p, const char* end) {
   Client* client = worker_.client(owner);
   if (client == nullptr) return;
@@ -624,67 +508,6 @@ void Upstream::finish_front() {
     worker_.on_replied(*this, entry, reply_type_, bytes);
   }
   after_replies();
-}
-
-// Replies that are held for a quorum take memory as those do that a client has not read, and the
-// bound is the same: what has run is not lost to the others because one asks for so much.
-void Upstream::cut_largest_holder() {
-  std::unordered_map<uint32_t, size_t> bytes;
-  for (const HeldReply& held : held_replies_) bytes[held.entry.client.index] += held.bytes.size();
-  const ClientRef front = entries_.front().client;
-  bytes[front.index] += collected_.size();
-  const auto most = std::max_element(bytes.begin(), bytes.end(), [](const auto& a, const auto& b) {
-    return a.second < b.second;
-  });
-  const uint32_t index = most->first;
-  for (HeldReply& held : held_replies_) {
-    if (held.entry.client.index != index) continue;
-    held_bytes_ -= held.bytes.size();
-    held.bytes.clear();
-    if (Client* client = worker_.client(held.entry.client)) {
-      worker_.cut(*client, CutReason::kOutputLimit);
-    }
-  }
-  if (front.index != index) return;
-  collected_.clear();
-  if (Client* client = worker_.client(front)) worker_.cut(*client, CutReason::kOutputLimit);
-}
-
-// The voters have the writes, or whether they have is not known: an error (which says that the
-// command did not run) is passed on either way.
-void Upstream::release_quorum(std::string_view answer, unsigned replicas) {
-  // A replica that came while WAIT blocked may have been counted, and more may be needed for it.
-  replicas = std::max(replicas, worker_.topology().quorum_replicas);
-  ReplyElement element;
-  const bool enough = ReplyReader(answer).next(element) && answer.starts_with(':') &&
-                      element.integer >= static_cast<int64_t>(replicas);
-  batch_until_ = 0;
-  waits_ -= waits_ != 0;
-  if (!out_.empty()) worker_.mark_dirty(*this);
-  std::vector<HeldReply> replies;
-  replies.swap(held_replies_);
-  held_bytes_ = 0;
-  for (HeldReply& held : replies) {
-    const Entry& entry = held.entry;
-    if (entry.canned != Canned::kNone) {
-      worker_.on_canned(*this, entry);
-      continue;
-    }
-    const bool executes = entry.write || entry.topic == Topic::kExec;
-    if (!enough && (executes || entry.strong) && !held.bytes.starts_with('-')) {
-      held.entry.canned = executes ? Canned::kNoQuorum : Canned::kNotShown;
-      worker_.on_canned(*this, held.entry);
-      continue;
-    }
-    if (entry.kind == EntryKind::kCollect) {
-      worker_.on_collected(*this, entry, held.bytes);
-      continue;
-    }
-    Client* client = worker_.client(held.entry.client);
-    if (client == nullptr) continue;
-    if (!held.entry.silent) worker_.reply(*client, held.bytes);
-    worker_.on_replied(*this, held.entry, held.bytes.front(), held.bytes.size());
-  }
 }
 
 void Upstream::deliver_canned() {

@@ -88,14 +88,14 @@ enum class Topic : uint8_t {
   kScriptFlush,
   kScriptAgain,  // SCRIPT LOAD in front of an EVALSHA, since Redis may have forgotten the script
   kAclChange,
-  kTracking,  // CLIENT TRACKING
+  kTracking,    // CLIENT TRACKING
   kExecLost,    // DISCARD in EXEC's place, since what was watched may have changed
   kExecBroken,  // the same, since the transaction had begun at a primary that is gone
-  kQuorum,    // WAIT behind writes of durability `quorum`
-  kTag,       // ROLE behind requests to the primary: the position that they had got to
-  kGate,      // ROLE in front of reads at a replica: may they be believed?
-  kToken,     // ROLE on behalf of AZIMUTH TOKEN
-  kRedirect,  // CLIENT TRACKINGINFO, GETREDIR: Redis's client id becomes azimuth's
+  kQuorum,      // WAIT behind writes of durability `quorum`
+  kTag,         // ROLE behind requests to the primary: the position that they had got to
+  kGate,        // ROLE in front of reads at a replica: may they be believed?
+  kToken,       // ROLE on behalf of AZIMUTH TOKEN
+  kRedirect,    // CLIENT TRACKINGINFO, GETREDIR: Redis's client id becomes azimuth's
 };
 
 // A reply of azimuth's own that takes its turn among Redis's.
@@ -349,7 +349,7 @@ class Upstream final : private StreamUser {
   std::vector<HeldReply> held_replies_;
   size_t held_bytes_ = 0;
   std::set<std::string, std::less<>> loaded_;  // by load_script(), since it was last lost
-  bool quorum_due_ = false;  // a write was queued since ask_quorum()
+  bool quorum_due_ = false;                    // a write was queued since ask_quorum()
   // Positions. Requests queued since the last ROLE was make a batch; those in the queue of `tags_`
   // wait for theirs.
   struct Tag {

@@ -8,6 +8,13 @@
 #include "proxy/data/worker.h"
 
 namespace azimuth {
+namespace {
+
+bool reads_keys(const Entry& entry) {
+  return entry.command >= kCommandCount || has_flag(all_commands()[entry.command], kReadonly);
+}
+
+}  // namespace
 
 void Upstream::lost(std::string_view why, bool planned) {
   if (state_ == State::kClosed) return;
@@ -55,9 +62,9 @@ void Upstream::queue_settled(const Settled& settled) {
 }
 
 // Which requests may be sent again. Looked at from the end, since what stands behind one decides,
-// too: the transaction whose EXEC may have run is not repeated, one whose EXEC has not come to Redis
-// whole did not run, however much of it had left. And a read is not repeated in front of a write of
-// the same client that may have run: it would be shown its own future.
+// too: the transaction whose EXEC may have run is not repeated, one whose EXEC has not come to
+// Redis whole did not run, however much of it had left. And a read is not repeated in front of a
+// write of the same client that may have run: it would be shown its own future.
 std::vector<bool> Upstream::may_repeat(const std::vector<Entry>& outstanding,
                                        bool keep_bound) const {
   std::vector<bool> may(outstanding.size());
@@ -73,8 +80,9 @@ std::vector<bool> Upstream::may_repeat(const std::vector<Entry>& outstanding,
     if (entry.bound) {
       may[i] = keep_bound && (never_left || (entry.retained && !executed));
     } else {
-      may[i] = never_left || (entry.retained && entry.repeatable &&
-                              (wrote.empty() || !wrote.contains(entry.client.index)));
+      const bool sees_its_future =
+          !wrote.empty() && wrote.contains(entry.client.index) && reads_keys(entry);
+      may[i] = never_left || (entry.retained && entry.repeatable && !sees_its_future);
     }
     const bool writes = (entry.write && !entry.bound) || entry.topic == Topic::kExec;
     if (writes && left_whole && entry.canned == Canned::kNone) wrote.insert(entry.client.index);

@@ -152,12 +152,24 @@ uint32_t Worker::now_us() {
 void Worker::on_tick() {
   const uint64_t now = now_ms();
   slowlog_budget_ = kSlowlogEntriesPerTickMax;
-  std::vector<Upstream*> all;
-  all.reserve(upstreams_.size());
-  for (auto& [pointer, owned] : upstreams_) all.push_back(pointer);
-  int64_t queued = 0, in_flight = 0, in_use = 0, idle = 0;
+  tend_upstreams(now);
+  count_upstreams();
+  for (size_t i = 0; i < identities_.size();) {
+    if (is_over(*identities_[i], now)) {
+      identities_.erase(identities_.begin() + static_cast<ptrdiff_t>(i));
+    } else {
+      ++i;
+    }
+  }
+  check_auth_connection(now);
+  for (auto& listener : listeners_) start_accepting(*listener);
+  check_clients(now);
+  if (draining_) end_late_ones(now);
+}
+
+void Worker::tend_upstreams(uint64_t now) {
   size_t retired = 0;
-  for (Upstream* upstream : all) {
+  for (Upstream* upstream : all_upstreams()) {
     upstream->on_tick(now);
     if (upstream->closed()) continue;
     if (upstream->retired() && !upstream->reads_slowly()) ++retired;
@@ -171,6 +183,12 @@ void Worker::on_tick() {
       upstream->retire();
       ++retired;
     }
+  }
+}
+
+void Worker::count_upstreams() {
+  int64_t queued = 0, in_flight = 0, in_use = 0, idle = 0;
+  for (const auto& [upstream, owned] : upstreams_) {
     (upstream->ready() ? in_flight : queued) += static_cast<int64_t>(upstream->outstanding());
     if (upstream->role() == Role::kDedicated) {
       ++(client(upstream->owner) != nullptr ? in_use : idle);
@@ -181,46 +199,36 @@ void Worker::on_tick() {
   metrics_.upstream_in_flight.set(in_flight);
   metrics_.dedicated_in_use.set(in_use);
   metrics_.dedicated_idle.set(idle);
-  for (size_t i = 0; i < identities_.size();) {
-    Identity& identity = *identities_[i];
-    auto& pool = identity.idle;
-    // Longest unused first; one stays, so that the next client finds it connected.
-    while (pool.size() > 1 && now - pool.front()->idle_since_ms > kDedicatedIdleMsMax) {
-      Upstream* oldest = pool.front();
-      pool.erase(pool.begin());
-      oldest->begin_close();
-    }
-    if (identity.clients != 0 || &identity == default_identity_) {
-      identity.unused_since_ms = 0;
-    } else if (identity.unused_since_ms == 0) {
-      identity.unused_since_ms = now;
-    } else if (now - identity.unused_since_ms > kIdentityUnusedMsMax ||
-               identities_.size() > kIdentitiesUnusedMax) {
-      // A client of another identity may wait for a SELECT there, or still hold a connection of it.
-      const auto in_use = [&](const auto& each) {
-        const Upstream& upstream = *each.first;
-        return upstream.identity() == &identity &&
-               (upstream.outstanding() != 0 || client(upstream.owner) != nullptr);
-      };
-      if (std::any_of(upstreams_.begin(), upstreams_.end(), in_use)) {
-        ++i;
-        continue;
-      }
-      close_identity(identity);
-      const auto left = [&](const auto& each) { return each.first->identity() == &identity; };
-      if (std::any_of(upstreams_.begin(), upstreams_.end(), left)) {  // one that retires
-        ++i;
-        continue;
-      }
-      identities_.erase(identities_.begin() + static_cast<ptrdiff_t>(i));
-      continue;
-    }
-    ++i;
+}
+
+// Closes what nobody has used for long; true: nobody uses the identity itself, and it may go.
+bool Worker::is_over(Identity& identity, uint64_t now) {
+  auto& pool = identity.idle;
+  // Longest unused first; one stays, so that the next client finds it connected.
+  while (pool.size() > 1 && now - pool.front()->idle_since_ms > kDedicatedIdleMsMax) {
+    Upstream* oldest = pool.front();
+    pool.erase(pool.begin());
+    oldest->begin_close();
   }
-  check_auth_connection(now);
-  for (auto& listener : listeners_) start_accepting(*listener);
-  check_clients(now);
-  if (draining_) end_late_ones(now);
+  if (identity.clients != 0 || &identity == default_identity_) {
+    identity.unused_since_ms = 0;
+    return false;
+  }
+  if (identity.unused_since_ms == 0) identity.unused_since_ms = now;
+  if (now - identity.unused_since_ms <= kIdentityUnusedMsMax &&
+      (now == identity.unused_since_ms || identities_.size() <= kIdentitiesUnusedMax)) {
+    return false;
+  }
+  // A client of another identity may wait for a SELECT there, or still hold a connection of it.
+  const auto in_use = [&](const auto& each) {
+    const Upstream& upstream = *each.first;
+    return upstream.identity() == &identity &&
+           (upstream.outstanding() != 0 || client(upstream.owner) != nullptr);
+  };
+  if (std::any_of(upstreams_.begin(), upstreams_.end(), in_use)) return false;
+  close_identity(identity);
+  const auto left = [&](const auto& each) { return each.first->identity() == &identity; };
+  return std::none_of(upstreams_.begin(), upstreams_.end(), left);  // one may still retire
 }
 
 // A request that has not come whole may, as long as its client goes on sending it.
@@ -262,7 +270,8 @@ void Worker::check_clients(uint64_t now) {
       largest_bytes = bytes;
     }
     // Perhaps it only finished sending; but its replies have been long in coming.
-    if (each.eof && !draining_ && (now - uint64_t{each.active_s} * 1000) > settings_->hold.timeout_ms + 1000) {
+    if (each.eof && !draining_ &&
+        (now - uint64_t{each.active_s} * 1000) > settings_->hold.timeout_ms + 1000) {
       return cut(each, CutReason::kClosed);
     }
     if (idle_s != 0 && !each.pinned() && each.wait == Wait::kNone && each.inflight == 0 &&
@@ -288,86 +297,12 @@ void Worker::retry_in(uint64_t delay_ms) {
       &retry_,
       [](uv_timer_t* handle) {
         auto* self = static_cast<Worker*>(handle->loop->data);
-        std::vector<Upstream*> all;
-        for (auto& [pointer, owned] : self->upstreams_) all.push_back(pointer);
-        for (Upstream* upstream : all) upstream->on_tick(self->now_ms());
+        for (Upstream* upstream : self->all_upstreams()) upstream->on_tick(self->now_ms());
       },
       delay_ms, 0);
 }
 
-// --- mail --------------------------------------------------------------------------------------
-
-bool Worker::post(std::function<void(Worker&)> task) {
-  const std::lock_guard<std::mutex> lock(mail_mutex_);
-  if (ended_) return false;
-  mail_.push_back(std::move(task));
-  uv_async_send(&wake_);
-  return true;
-}
-
-void Worker::wake() {
-  const std::lock_guard<std::mutex> lock(mail_mutex_);
-  if (!ended_) uv_async_send(&wake_);
-}
-
-// What was posted before the end is still done: somebody may wait for it.
-void Worker::end_mail() {
-  {
-    const std::lock_guard<std::mutex> lock(mail_mutex_);
-    ended_ = true;
-  }
-  on_mail();
-  tell_login_known();
-}
-
-void Worker::on_mail() {
-  std::vector<std::function<void(Worker&)>> mail;
-  {
-    const std::lock_guard<std::mutex> lock(mail_mutex_);
-    mail.swap(mail_);
-  }
-  for (auto& task : mail) task(*this);
-  replica_.on_applied();
-}
-
-void Worker::ask_all(Client& asking, Ask ask, Done done) {
-  const auto at_once = [ask = std::move(ask)](Worker& worker, const Tell& tell) {
-    std::string found;
-    ask(worker, found);
-    tell(found);
-  };
-  ask_all_later(asking, at_once, std::move(done));
-}
-
-void Worker::ask_all_later(Client& asking, AskLater ask, Done done) {
-  struct Gathering {
-    std::mutex mutex;
-    std::string all;
-    size_t missing;
-  };
-  const auto gathering = std::make_shared<Gathering>();
-  gathering->missing = process_.workers.size();
-  const ClientRef ref = asking.self;
-  Worker* const home = this;
-  asking.wait = Wait::kAnswer;
-  const Tell tell = [=, done = std::move(done)](std::string_view found) {
-    {
-      const std::lock_guard<std::mutex> lock(gathering->mutex);
-      gathering->all += found;
-      if (--gathering->missing != 0) return;
-    }
-    home->post([=](Worker& back) {
-      Client* client = back.client(ref);
-      if (client == nullptr) return;
-      client->wait = Wait::kNone;
-      done(*client, gathering->all);
-      if (!client->closing && client->wait == Wait::kNone) back.answered(*client);
-    });
-  };
-  for (const auto& worker : process_.workers) {
-    if (!worker->post([=](Worker& each) { ask(each, tell); })) tell({});  // it has no clients left
-  }
-}
+// --- news --------------------------------------------------------------------------------------
 
 void Worker::apply_settings(std::shared_ptr<const Settings> settings) {
   settings_ = std::move(settings);
@@ -530,8 +465,8 @@ void Worker::drain() {
     }
     if (each.closing || each.stream) return;
     if (each.wait == Wait::kBlocked) return cut(each, CutReason::kDrain);
-    const bool owed = each.inflight != 0 || each.output_size() != 0 || each.wait != Wait::kNone ||
-                      each.resuming;
+    const bool owed =
+        each.inflight != 0 || each.output_size() != 0 || each.wait != Wait::kNone || each.resuming;
     if (!owed) return cut(each, CutReason::kDrain);
     each.eof = true;
     each.reading = false;
@@ -551,9 +486,7 @@ void Worker::finish_drain() {
   drained_ = true;
   end_mail();
   for (auto& identity : identities_) close_identity(*identity);
-  std::vector<Upstream*> all;
-  for (auto& [pointer, owned] : upstreams_) all.push_back(pointer);
-  for (Upstream* upstream : all) upstream->begin_close();
+  for (Upstream* upstream : all_upstreams()) upstream->begin_close();
   tunnel_.reset();
   if (links_) links_->close();
   if (relays_) relays_->close();

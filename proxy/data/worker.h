@@ -5,8 +5,10 @@
 // straight to clients' sockets. Before the loop sleeps again (on_prepare) the upstream queues are
 // written, one write each, clients that may go on do, and what is left for clients is sent.
 //
-// Life of a request: on_client_readable -> process -> dispatch -> forward -> Upstream::send ->
-// flush Life of a reply:   Upstream::on_readable -> deliver -> flush_clients, on_replied
+// Life of a request: on_client_readable -> process_requests -> dispatch -> forward ->
+// Upstream::send
+//
+// Life of a reply: Upstream::on_readable -> deliver -> on_replied, flush_clients
 #pragma once
 
 #include <uv.h>
@@ -274,6 +276,9 @@ class Worker {
   // worker.cpp
   void on_prepare();
   void on_tick();
+  void tend_upstreams(uint64_t now_ms);
+  void count_upstreams();
+  bool is_over(Identity& identity, uint64_t now_ms);
   void on_mail();
   void end_mail();
   void finish_drain();

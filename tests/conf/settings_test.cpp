@@ -149,7 +149,7 @@ TEST_CASE("each mistake is told with its position and what to write instead") {
       {"[[nodes]]\nid = \"a\"\n[[nodes]]", "5:1: unknown table [nodes]: write [node]"},
       {"[tls]",
        "5:2: unknown table [tls]: the tables are node, redis, listen, peer, admin, "
-       "cluster, limits, log, slowlog"},
+       "cluster, reads, limits, log, slowlog"},
       {"[log.file]\nname = \"x\"", "5:6: unknown key \"file\" in [log]: the keys are level"},
       // tables of the wrong shape
       {"[[admin]]\naddress = \"127.0.0.1:1\"",

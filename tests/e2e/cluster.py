@@ -34,7 +34,8 @@ class ClusterNode:
         self.listen_port, self.peer_port, self.admin_port = free_port(), free_port(), free_port()
         self.redis = redis
         if member and redis is None:
-            self.redis = RedisServer("--min-replicas-to-write", "999999", *cluster.redis_options)
+            self.redis = RedisServer("--min-replicas-to-write", "999999", "--enable-debug-command", "local",
+                                     *cluster.redis_options)
         self.process = None
 
     def write(self):
@@ -233,7 +234,9 @@ class Cluster:
             found = set()
             for node in self.members():
                 with node.redis.connect(timeout=5) as client:
-                    found.add(client.cmd("DEBUG", "DIGEST"))
+                    digest = client.cmd("DEBUG", "DIGEST")
+                    assert len(digest) == 40, digest  # an error would be the same everywhere
+                    found.add(digest)
             return len(found) == 1
         wait_until(digests, seconds, "the same data everywhere")
 

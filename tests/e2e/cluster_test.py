@@ -471,5 +471,66 @@ def a_group_of_one_serves(stage):
             assert client.cmd("GET", "k") == b"v"
 
 
+# --- ends and beginnings -------------------------------------------------------------------------
+
+@only_azimuth
+def a_redis_that_refuses_config_leads_nothing_and_says_why(stage):
+    with Cluster(stage, start=False) as cluster:
+        bad = cluster.nodes[0]
+        bad.redis.kill()
+        bad.redis = RedisServer("--min-replicas-to-write", "999999", "--rename-command", "CONFIG", "")
+        for node in cluster.nodes:
+            node.start()
+        others = cluster.nodes[1:]
+        assert cluster.wait_primary(among=others) in others
+        wait_until(lambda: "rename-command" in (bad.status()["why"] or ""), 10, "why it is out of order")
+        assert bad.status()["ready"] is False
+        cluster.write(bad, "k", "through its azimuth all the same")
+
+
+@only_azimuth
+def who_leaves_is_gone_for_the_others_at_once_and_nobody_hands_over_to_it(stage):
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        leaver, heir = [node for node in cluster.nodes if node is not primary]
+        leaver.end()
+        primary.end()
+        hand_over = primary.events("hand_over")
+        assert len(hand_over) == 1 and heir.id in hand_over[0].split(" to ")[1], hand_over
+        assert not primary.events("hand_over_failed"), primary.log()[-2000:]
+
+
+@only_azimuth
+def all_are_stopped_within_a_moment_and_come_back_with_what_their_aof_kept(stage):
+    with Cluster(stage, redis=("--appendonly", "yes")) as cluster:
+        cluster.wait_whole()
+        cluster.write(cluster.nodes[1], "k", "kept")
+        began = time.monotonic()
+        for node in cluster.nodes:
+            node.process.send_signal(signal.SIGTERM)
+        for node in cluster.nodes:
+            assert node.process.wait(20) == 0
+        assert time.monotonic() - began < 3, "one waits for those that have left"
+        for node in cluster.nodes:
+            node.redis.stop(signal.SIGTERM)
+            node.redis.restart()
+        for node in cluster.nodes:
+            node.start()
+        cluster.wait_whole()
+        with cluster.nodes[2].client() as client:
+            assert client.cmd("GET", "k") == b"kept"
+
+
+@only_azimuth
+def a_redis_that_is_busy_for_some_seconds_is_not_deposed(stage):
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        epoch = primary.status()["epoch"]
+        with primary.redis.connect(timeout=10) as client:
+            assert client.cmd("DEBUG", "SLEEP", "2.5") == "OK"
+        cluster.write(cluster.nodes[1], "k", "v")
+        assert primary.status()["epoch"] == epoch, primary.log()[-2000:]
+
+
 if __name__ == "__main__":
     harness.run(__doc__)

@@ -650,6 +650,16 @@ def a_redirect_to_a_client_without_a_connection_of_its_own(stage):
         assert target.push() == [b"invalidate", [b"k"]]
         assert client.cmd("CLIENT", "GETREDIR") == number
         assert str(client.cmd("CLIENT", "TRACKING", "ON", "REDIRECT", 999999)).startswith("ERR The client ID")
+    with front.connect() as target, front.connect() as client:
+        number = target.cmd("CLIENT", "ID")
+        redis.freeze()  # the client has the connection that stands ready, and its target waits for the next
+        client.send("CLIENT", "TRACKING", "ON", "REDIRECT", number)
+        with front.connect() as other:
+            for _ in range(2):
+                other.send("AZIMUTH", "HELP")
+                other.read()
+        redis.thaw()
+        assert client.read() == "OK"
 
 
 @only_azimuth

@@ -118,9 +118,11 @@ class Writer(threading.Thread):
             prefix = value.split(" ")[0]
             name = f"{kind} {prefix}"
             self.errors[name] = self.errors.get(name, 0) + 1
-            if prefix == "CLUSTERDOWN":
+            # (TRYAGAIN: a failover has lost something that the session, or its neighbour, had done.)
+            if prefix in ("CLUSTERDOWN", "TRYAGAIN"):
                 self.refused.append(token)
-            elif prefix == "EXECABORT" and str(replies[1]).startswith("CLUSTERDOWN"):
+            elif prefix == "EXECABORT" and (
+                    value.startswith("EXECABORT azimuth: the primary moved") or str(replies[1]).startswith("CLUSTERDOWN")):
                 self.refused.append(token)
             elif prefix == "UNCERTAIN" and kind != "echo":
                 self.uncertain.append(token)

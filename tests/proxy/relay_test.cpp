@@ -388,6 +388,30 @@ TEST_CASE("a planned hand-over asks the streams to close and takes no new ones")
   REQUIRE(group.loop.until([&] { return after.opens == 1; }));
 }
 
+TEST_CASE("I6: what comes when the time of a hand-over is up is refused, and Redis never sees it") {
+  RedisServer redis;
+  Group group(redis.address());
+  User late, early;
+  group.open(late);
+  late.say("MULTI\r\nSET a 1\r\n");
+  REQUIRE(group.loop.until([&] { return late.heard == "+OK\r\n+QUEUED\r\n"; }));
+  group.relays.break_off();  // without a hand-over it means nothing
+  late.say("SET b 1\r\n");
+  REQUIRE(group.loop.until([&] { return late.heard == "+OK\r\n+QUEUED\r\n+QUEUED\r\n"; }));
+  group.relays.hold(true);
+  group.relays.break_off();
+  late.say("EXEC\r\n");
+  REQUIRE(group.loop.until([&] { return late.ends == 1; }));
+  CHECK(late.end == StreamEnd::kRefused);
+  CHECK(late.delivered == 25);
+  CHECK(redis.ask("EXISTS a") == ":0\r\n");
+  // The hand-over has been given up: all is as before.
+  group.relays.hold(false);
+  group.open(early);
+  early.say("SET a 1\r\n");
+  REQUIRE(group.loop.until([&] { return early.heard == "+OK\r\n"; }));
+}
+
 TEST_CASE(
     "a Redis that dies ends its streams; one that is away refuses them; one that is back serves") {
   RedisServer redis;
