@@ -80,7 +80,8 @@ Step tell_lost_write(Worker& worker, Client& client) {
 
 Step forward_plain(Worker& worker, Client& client, const Request& request, const CommandRow* row,
                    EntryKind kind, Topic topic) {
-  if (worker.tags() && !worker.carry_floor(client)) [[unlikely]]
+  // (Not inside a transaction, which would go on without the command.)
+  if (worker.tags() && !client.session.in_multi && !worker.carry_floor(client)) [[unlikely]]
     return tell_lost_write(worker, client);
   Upstream* upstream = client.dedicated;
   CommandRoute route = CommandRoute::kDedicated;

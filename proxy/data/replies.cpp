@@ -204,6 +204,37 @@ void Worker::on_canned(Upstream& upstream, const Entry& entry) {
   if (found->close_after_flush) finish_soon(*found);
 }
 
+void Worker::remember_script(Client& client, const std::string& sha_reply) {
+  ReplyElement sha;
+  const std::vector<std::string> args = take_deferred(client);
+  if (!ReplyReader(sha_reply).next(sha) || sha.is_error() || args.size() != 3) return;
+  const auto body = std::make_shared<const std::string>(args[2]);
+  const std::string name(sha.text);
+  for (auto& worker : process_.workers) {
+    worker->post([name, body](Worker& each) { each.scripts().remember(name, body); });
+  }
+}
+
+void Worker::forget_scripts() {
+  scripts_.clear();
+  for (auto& worker : process_.workers) {
+    worker->post([](Worker& each) { each.scripts().clear(); });
+  }
+}
+
+// What HELLO or CLIENT SETNAME in a transaction has come to: ask_state().
+void Worker::take_state(Client& client, Upstream& upstream, Topic topic, std::string_view reply) {
+  if (topic == Topic::kProtocolNow) {
+    client.session.protocol = reply.starts_with('%') ? 3 : 2;
+    upstream.protocol = client.session.protocol;
+    return;
+  }
+  ReplyElement name;
+  if (!ReplyReader(reply).next(name)) return;
+  client.session.set_name(name.null ? std::string_view() : name.text);
+  upstream.name = client.session.name();
+}
+
 void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::string& text) {
   Client* found = client(entry.client);
   if (found == nullptr) return;
@@ -252,26 +283,12 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
       if (entry.silent) break;
       reply(client, with_section(text, process_.info_section(), client.session.protocol));
       break;
-    case Topic::kScriptLoad: {
-      ReplyElement sha;
-      const std::vector<std::string> args = take_deferred(client);
-      if (!failed && ReplyReader(text).next(sha) && args.size() == 3) {
-        const auto body = std::make_shared<const std::string>(args[2]);
-        const std::string name(sha.text);
-        for (auto& worker : process_.workers) {
-          worker->post([name, body](Worker& each) { each.scripts().remember(name, body); });
-        }
-      }
+    case Topic::kScriptLoad:
+      remember_script(client, text);
       answer(*this, client, text);
       break;
-    }
     case Topic::kScriptFlush:
-      if (!failed) {
-        scripts_.clear();
-        for (auto& worker : process_.workers) {
-          worker->post([](Worker& each) { each.scripts().clear(); });
-        }
-      }
+      if (!failed) forget_scripts();
       answer(*this, client, text);
       break;
     case Topic::kAclChange:
@@ -311,17 +328,9 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
     case Topic::kExec:
       break;
     case Topic::kProtocolNow:
-      if (failed) break;
-      client.session.protocol = text.starts_with('%') ? 3 : 2;
-      upstream.protocol = client.session.protocol;
+    case Topic::kNameNow:
+      if (!failed) take_state(client, upstream, entry.topic, text);
       break;
-    case Topic::kNameNow: {
-      ReplyElement name;
-      if (failed || !ReplyReader(text).next(name)) break;
-      client.session.set_name(name.null ? std::string_view() : name.text);
-      upstream.name = client.session.name();
-      break;
-    }
     case Topic::kDiscard:
     case Topic::kUnwatch:
       answer(*this, client, text);

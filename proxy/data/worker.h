@@ -283,6 +283,9 @@ class Worker {
   void end_mail();
   void finish_drain();
   void end_late_ones(uint64_t now_ms);
+  void remember_script(Client& client, const std::string& sha_reply);
+  void forget_scripts();
+  void take_state(Client& client, Upstream& upstream, Topic topic, std::string_view reply);
   void finish_replied(Client& client);
   void drained(Client& client);
   void finish_soon(Client& client);

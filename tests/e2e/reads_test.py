@@ -336,6 +336,30 @@ def a_user_who_may_not_ask_role_reads_at_the_primary(stage):
 
 
 @only_azimuth
+def i4_a_lost_write_is_told_behind_the_transaction_not_inside(stage):
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        others = replicas_of(cluster, primary)
+        with others[0].client(timeout=20) as client:
+            client.cmd("SET", "k", "kept")
+            cluster.wait_same_data()
+            for node in others:
+                os.kill(node.redis.process.pid, signal.SIGSTOP)
+            assert client.cmd("SET", "k", "lost") == "OK"
+            primary.redis.kill()
+            for node in others:
+                os.kill(node.redis.process.pid, signal.SIGCONT)
+            cluster.wait_primary(but=primary)
+            for command in (["MULTI"], ["GET", "k"], ["ECHO", "here"], ["EXEC"], ["GET", "k"], ["GET", "k"]):
+                client.send(*command)
+            replies = [client.read() for _ in range(6)]
+            assert replies[:3] == ["OK", "QUEUED", "QUEUED"], replies
+            assert replies[3] in ([b"kept", b"here"], [b"lost", b"here"]), replies
+            if replies[3][0] == b"kept":
+                assert str(replies[4]).startswith("TRYAGAIN azimuth: ") and replies[5] == b"kept", replies
+
+
+@only_azimuth
 def i4_a_lost_write_is_told_once(stage):
     with Cluster(stage) as cluster:
         primary = cluster.wait_whole()

@@ -126,7 +126,8 @@ class PlacedRedis(RedisServer):
 class PlacedNode(ClusterNode):
     def __init__(self, cluster, name, place, **options):
         self.place = place
-        redis = PlacedRedis(place, "--min-replicas-to-write", "999999", *cluster.redis_options)
+        redis = PlacedRedis(place, "--min-replicas-to-write", "999999", "--enable-debug-command", "local",
+                            *cluster.redis_options)
         super().__init__(cluster, name, redis=redis, **options)
 
     def write(self):
