@@ -46,8 +46,9 @@ void Upstream::send(const Entry& entry, const BlockRef& block, std::string_view 
                  !queued.silent && queued.canned == Canned::kNone && !queued.quorum;
   quorum_due_ = quorum_due_ || queued.quorum;
   queued_total_ += bytes.size();
-  if ((queued.repeatable || queued.bound) && bytes.size() <= kRetainedRequestBytesMax &&
-      retained_.size() < kUpstreamQueueHighBytes) {
+  // (Without bytes: it streams, and what comes is not kept.)
+  if ((queued.repeatable || queued.bound) && !bytes.empty() &&
+      bytes.size() <= kRetainedRequestBytesMax && retained_.size() < kUpstreamQueueHighBytes) {
     queued.retained = true;
     retained_.push(bytes);
   }
