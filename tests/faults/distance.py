@@ -23,8 +23,8 @@ class Way:
     def carry(self, deliver, data, ordered=True):
         loop = asyncio.get_running_loop()
         due = loop.time() + self.delay + random.uniform(0, self.jitter)
-        if ordered:
-            due = self.last = max(due, self.last)
+        if ordered:  # (asyncio runs what is due at one instant in any order)
+            due = self.last = max(due, self.last + 1e-6)
         loop.call_at(due, deliver, data)
 
 
