@@ -51,6 +51,8 @@ struct NodeRecord {
   std::string leader;        // of that epoch, as it knows
   std::string replid;        // of its Redis
   std::uint64_t offset = 0;  // applied by its Redis
+  // As a replica it follows the primary of `epoch` through this port of its node's; 0: it does not.
+  std::uint16_t replica_port = 0;
 
   friend bool operator==(const NodeRecord&, const NodeRecord&) = default;
 };

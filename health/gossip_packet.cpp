@@ -39,6 +39,7 @@ std::string encode_record(const NodeRecord& record) {
   out.number(record.bootstrap_expect);
   out.number(record.epoch);
   out.number(record.offset);
+  out.number(record.replica_port);
   return out.take();
 }
 
@@ -73,6 +74,8 @@ bool decode_record(WireReader in, NodeRecord& record) {
   record.bootstrap_expect = number32(in);
   record.epoch = in.number();
   record.offset = in.number();
+  // (A release that knew less ends here.)
+  record.replica_port = in.at_end() ? 0 : static_cast<std::uint16_t>(in.number(UINT16_MAX));
   return in.ok() && !record.id.empty() && !record.address.empty();
 }
 

@@ -2,15 +2,17 @@
 
 #include <array>
 #include <optional>
+#include <vector>
 
 #include "conf/names.h"
 
 namespace azimuth {
 namespace {
 
-constexpr std::array<std::string_view, 10> kReasonNames = {
-    "only-node",       "primary-only", "read-local",  "not-ready",        "in-transaction",
-    "write-in-flight", "behind-floor", "stale-bound", "not-replica-safe", "vacant"};
+constexpr std::array<std::string_view, 11> kReasonNames = {
+    "only-node",   "primary-only",     "read-local",      "read-region",
+    "not-ready",   "in-transaction",   "write-in-flight", "behind-floor",
+    "stale-bound", "not-replica-safe", "vacant"};
 static_assert(name_of(kReasonNames, Reason::kVacant) == "vacant");
 
 constexpr std::array<std::string_view, 3> kChannelNames = {"reads", "writes", "dedicated"};
@@ -58,8 +60,8 @@ bool needs_own_connection(const SessionView& session, const CommandRow& row, boo
 // The gate for one replica: which check failed, or nothing when it may answer.
 std::optional<Reason> gate(const Topology& topology, const SessionView& session,
                            const ReplicaSight& replica) noexcept {
-  const Member& member = topology.members[static_cast<std::size_t>(topology.local)];
-  if (!replica.reachable) return Reason::kNotReady;
+  if (replica.member < 0 || !replica.reachable) return Reason::kNotReady;
+  const Member& member = topology.members[static_cast<std::size_t>(replica.member)];
   if (session.consistency == Consistency::kEventual) return std::nullopt;
   if (member.readiness != Readiness::kReady) return Reason::kNotReady;
   if (session.consistency == Consistency::kBoundedStaleness) {
@@ -101,11 +103,12 @@ Route decide(const Topology& topology, const SessionView& session, const Command
   const bool replica_may =
       row != nullptr && row->place == Place::kAnywhere && !blocks && !is_script(*row);
 
+  const Reason near = replica.member == topology.local ? Reason::kReadLocal : Reason::kReadRegion;
   if (topology.vacant()) {
-    const bool any_state_will_do = replica_may && !in_transaction && topology.local >= 0 &&
+    const bool any_state_will_do = replica_may && !in_transaction && replica.member >= 0 &&
                                    replica.reachable &&
                                    session.consistency == Consistency::kEventual;
-    if (any_state_will_do) return {topology.local, channel, Reason::kReadLocal};
+    if (any_state_will_do) return {replica.member, channel, near};
     return {-1, channel, Reason::kVacant};
   }
   const auto primary_because = [&](Reason reason) {
@@ -118,12 +121,36 @@ Route decide(const Topology& topology, const SessionView& session, const Command
     return primary_because(reads ? Reason::kNotReplicaSafe : Reason::kPrimaryOnly);
   }
   if (session.consistency == Consistency::kStrong) return primary_because(Reason::kPrimaryOnly);
-  if (topology.local < 0) return primary_because(Reason::kNotReady);
   if (topology.local == topology.primary) return primary_because(Reason::kReadLocal);
   if (const std::optional<Reason> failed = gate(topology, session, replica)) {
     return primary_because(*failed);
   }
-  return {topology.local, channel, Reason::kReadLocal};
+  return {replica.member, channel, near};
+}
+
+int replica_for(const Topology& topology, std::string_view zone, std::string_view region,
+                std::size_t salt, int avoided) {
+  const auto member = [&](int index) -> const Member& {
+    return topology.members[static_cast<std::size_t>(index)];
+  };
+  const auto follows = [&](int index) {
+    const Member& each = member(index);
+    return index != topology.primary && each.alive && each.readiness == Readiness::kReady &&
+           each.region == region;
+  };
+  // (While there is no primary nobody follows, and the one next door may still be asked.)
+  const bool next_door = topology.local >= 0 && topology.local != topology.primary;
+  if (next_door && (topology.vacant() || follows(topology.local))) return topology.local;
+  if (topology.vacant()) return -1;
+  if (!zone.empty() && member(topology.primary).zone == zone) return -1;
+  std::vector<int> best;
+  for (const bool in_zone : {true, false}) {
+    for (int i = 0; i < static_cast<int>(topology.members.size()); ++i) {
+      if (i != avoided && follows(i) && (!in_zone || member(i).zone == zone)) best.push_back(i);
+    }
+    if (!best.empty()) return best[salt % best.size()];
+  }
+  return -1;
 }
 
 std::string_view to_string(Reason reason) noexcept { return name_of(kReasonNames, reason); }

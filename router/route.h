@@ -4,20 +4,21 @@
 //
 // clang-format off
 //   if                                       then               reason
-//   the group is vacant, an eventual read    the local member   read-local
+//   the group is vacant, an eventual read    the replica        read-local, or read-region
 //   the group is vacant                      nobody: hold it    vacant
 //   it has one member                        that one           only-node
 //   in MULTI, or watching                    the primary        in-transaction
 //   a read that no replica may serve         the primary        not-replica-safe
 //   not a read                               the primary        primary-only
 //   consistency `strong`                     the primary        primary-only
-//   there is no local member                 the primary        not-ready
 //   the local member is the primary          the primary        read-local
-//   the gate lets the local member answer    the local member   read-local
+//   there is no replica to read at           the primary        not-ready
+//   the gate lets that replica answer        that replica       read-local, or read-region
 //   else                                     the primary        the gate's check that failed
 // clang-format on
 //
-// The gate is DESIGN's: (1) the replica is ready and nearly current, (2) nothing of the session is
+// The replica is the one next door if it follows, else one of the region (replica_for). The gate is
+// DESIGN's: (1) the replica is ready and nearly current, (2) nothing of the session is
 // under way that its floor does not cover yet, (3) the floor is applied there; a level that
 // promises less skips checks. A command that is unknown goes to the primary.
 //
@@ -50,7 +51,8 @@ enum class Reason : std::uint8_t {
   kOnlyNode,        // there is one member
   kPrimaryOnly,     // the command, or the level, wants the primary
   kReadLocal,       // the member next door may answer
-  kNotReady,        // gate 1: no replica next door, or it does not follow closely
+  kReadRegion,      // ... or another one of the region
+  kNotReady,        // gate 1: no replica, or it does not follow closely
   kInTransaction,   // gate 2: MULTI or WATCH
   kWriteInFlight,   // gate 2: what this session did at the primary has no position yet
   kBehindFloor,     // gate 3: the session has seen more than was applied there
@@ -68,8 +70,9 @@ struct SessionView {
   Position floor = {};
 };
 
-// What is known at this moment of the replica next door.
+// What is known at this moment of the replica that would be read.
 struct ReplicaSight {
+  int member = -1;                       // -1: there is none
   bool reachable = false;                // a connection to it stands
   std::uint64_t applied = 0;             // of the topology's epoch, at least
   std::optional<std::uint64_t> current;  // the offset without which it is not nearly current
@@ -88,6 +91,13 @@ struct Route {
 // `row` is null for a command that is not known; `blocks` is asks_to_block's answer.
 Route decide(const Topology& topology, const SessionView& session, const CommandRow* row,
              const ReplicaSight& replica = {}, bool blocks = false) noexcept;
+
+// The member whose replica a node in `zone` of `region` reads at; -1: none. The one next door, if
+// it follows; else, unless the primary is in this zone, one of those that do in the region, the
+// zone first. Nodes with different `salt` come to different ones. `avoided`: not that one, if it is
+// not next door; -1: any.
+int replica_for(const Topology& topology, std::string_view zone, std::string_view region,
+                std::size_t salt, int avoided = -1);
 
 // EVAL and its kin, which may run for as long as they like.
 bool is_script(const CommandRow& row) noexcept;

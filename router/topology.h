@@ -30,6 +30,8 @@ struct Member {
   std::string peer = {};  // "host:port" where its links are accepted; empty without a cluster
   bool alive = true;      // no suspicion against it
   Readiness readiness = Readiness::kNotReady;  // as a replica; the primary needs none
+  // Its Redis, as a replica, follows this epoch's primary through this port of its node's; 0: not.
+  std::uint16_t replica_port = 0;
 
   friend bool operator==(const Member&, const Member&) = default;
 };
@@ -44,8 +46,6 @@ struct Topology {
   // Of the history that goes on, as far as it is known: the last one is `epoch`'s. Empty: not
   // known.
   std::vector<EpochStart> starts;
-  // The local Redis, as a replica, follows this epoch's primary through this port; 0: it does not.
-  std::uint16_t replica_port = 0;
   std::string why;       // there is no primary, for people; empty: not known
   bool holding = false;  // this node leads and is about to step down: nothing new is begun here
 

@@ -160,8 +160,9 @@ void Upstream::check_gate(std::string_view role) {
   const Gate gate = gates_.front();
   gates_.pop_front();
   const std::optional<ReplicaRole> found = replica_role(role);
-  const bool follows = found && found->connected && found->port == worker_.replica().port() &&
+  const bool follows = found && found->connected && found->port == worker_.replica().place().port &&
                        found->offset >= 0 && static_cast<uint64_t>(found->offset) >= gate.offset;
+  if (follows) worker_.replica().on_offset(static_cast<uint64_t>(found->offset));
   if (follows || (found && gate.any)) return;
   if (role.starts_with("-NOPERM") && identity_ != nullptr) identity_->role_denied = true;
   worker_.metrics().gates_closed.add();
@@ -182,21 +183,21 @@ void Upstream::tend_replica() {
       return;
     }
     case State::kIdle:
-      if (worker_.replica().near() && identity_->clients != 0 && now >= retry_at_ms_) connect();
+      if (worker_.replica().there() && identity_->clients != 0 && now >= retry_at_ms_) connect();
       return;
     case State::kClosed:
       return;
   }
 }
 
-void Upstream::give_up_replica(std::string_view why) {
+void Upstream::give_up_replica(std::string_view why, bool failed) {
   if (state_ == State::kClosed) return;
   const bool stood = state_ == State::kReady;
   if (stood) log_info("replica_given_up", {{"reason", why}, {"outstanding", entries_.size()}});
   close_socket();
   state_ = State::kIdle;
   retry_at_ms_ = worker_.now_ms() + static_cast<uint64_t>(backoff_.next(worker_.random()).ms);
-  worker_.replica().on_lost();
+  worker_.replica().on_lost(failed && stood);
   const std::vector<Settled> all = settle_outstanding(false);
   Upstream& primary = worker_.shared(*identity_, Role::kReads);
   for (const Settled& each : all) {

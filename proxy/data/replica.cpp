@@ -12,6 +12,8 @@ constexpr uint64_t kTickMs = 5;
 constexpr uint64_t kReadsComeMs = 2000;
 // A token may be ahead of the news that its epoch has begun.
 constexpr uint64_t kEpochWaitMs = 1000;
+// How long a replica elsewhere that did not answer is not tried again.
+constexpr uint64_t kAvoidMs = 1000;
 
 }  // namespace
 
@@ -21,16 +23,55 @@ void Replica::open(uv_loop_t* loop) {
 }
 
 void Replica::set_topology(const Topology& topology) {
-  const bool near = topology.local >= 0 && topology.local != topology.primary;
-  if (near == near_ && port_ == topology.replica_port && epoch_ == topology.epoch) return;
-  near_ = near;
-  port_ = topology.replica_port;
+  const NodeSettings& self = worker_.settings().node;
+  const size_t salt = std::hash<std::string>{}(self.id) + worker_.index();
+  Place place;
+  place.epoch = topology.epoch;
+  place.member = replica_for(topology, self.zone, self.region, salt, avoided_);
+  if (place.member >= 0) {
+    const Member& member = topology.members[static_cast<size_t>(place.member)];
+    place.near = place.member == topology.local;
+    place.port = member.replica_port;
+    if (!place.near) {
+      place.node = member.id;
+      const Result<Endpoint> endpoint = parse_endpoint(member.peer);
+      if (const auto address = endpoint.ok() ? numeric_address(*endpoint) : std::nullopt) {
+        place.address = *address;
+      } else {
+        place = {};
+        place.epoch = topology.epoch;
+      }
+    }
+  }
   epoch_ = topology.epoch;
+  if (place != place_) move(std::move(place));
+  on_applied();
+}
+
+void Replica::move(Place place) {
+  place_ = std::move(place);
+  said_ = 0;
   ++generation_;
   for (Upstream* each : worker_.all_upstreams()) {
-    if (each->role() == Role::kReplica) each->give_up_replica("the group has another primary");
+    if (each->role() == Role::kReplica) each->give_up_replica("another one is read", false);
   }
+}
+
+void Replica::on_lost(bool failed) {
+  ++generation_;
+  if (!failed || place_.near || place_.member < 0) return;
+  avoided_ = place_.member;
+  avoided_until_ms_ = worker_.now_ms() + kAvoidMs;
+}
+
+void Replica::on_offset(uint64_t offset) {
+  if (place_.near || offset <= said_) return;
+  said_ = offset;
   on_applied();
+}
+
+uint64_t Replica::applied() const {
+  return place_.near ? worker_.process().applied.of(epoch_) : said_;
 }
 
 Upstream* Replica::connection(const Client& client) const {
@@ -42,9 +83,10 @@ ReplicaSight Replica::sight(const Client& client) const {
   const Settings& settings = worker_.settings();
   const uint64_t now = worker_.now_ms();
   ReplicaSight sight;
+  sight.member = place_.member;
   sight.reachable =
-      near_ && upstream != nullptr && upstream->ready() && !client.identity->role_denied;
-  sight.applied = worker_.process().applied.of(epoch_);
+      there() && upstream != nullptr && upstream->ready() && !client.identity->role_denied;
+  sight.applied = applied();
   sight.current = freshness_.needed(epoch_, now, settings.reads.lag_ms_max);
   if (sight.current) *sight.current -= std::min(*sight.current, settings.reads.lag_bytes_max);
   // (How many writes the primary has taken by this moment, only the primary knows.)
@@ -61,7 +103,7 @@ Upstream* Replica::choose(Client& client, const CommandRow& row, size_t bytes) {
   const ReplicaSight seen = sight(client);
   const Route route = decide(worker_.topology(), worker_.view_of(client), &row, seen);
   const Reason reason = route.reason;
-  if (near_ && row.place == Place::kAnywhere) {
+  if (there() && row.place == azimuth::Place::kAnywhere) {
     read_ms_ = worker_.now_ms();
     reader_ = client.identity;
     if (client.session.consistency == Consistency::kBoundedStaleness &&
@@ -77,6 +119,10 @@ Upstream* Replica::choose(Client& client, const CommandRow& row, size_t bytes) {
     client.waited = true;
     client.wait = Wait::kApplied;
     waiters_.push_back({client.self, floor, worker_.now_ms() + worker_.settings().reads.wait_ms});
+    if (!place_.near) {
+      connection(client)->require(0, true);  // it is asked
+      return nullptr;
+    }
     worker_.process().applied.want(worker_.index(), floor.offset);
     // It may have been applied in between, and nobody would wake us.
     if (worker_.process().applied.of(epoch_) >= floor.offset) worker_.wake();
@@ -84,7 +130,7 @@ Upstream* Replica::choose(Client& client, const CommandRow& row, size_t bytes) {
   }
   client.waited = false;
   worker_.metrics().count_read(reason);
-  if (!near_ || reason != Reason::kReadLocal) return nullptr;
+  if (route.member != place_.member || !there()) return nullptr;
   Upstream& upstream = *connection(client);
   if (!upstream.can_retain(bytes)) return nullptr;
   const bool any = client.session.consistency == Consistency::kEventual;
@@ -105,7 +151,7 @@ void Replica::wait_for_epoch(Client& client, uint64_t epoch) {
 }
 
 void Replica::on_applied() {
-  const uint64_t applied = worker_.process().applied.of(epoch_);
+  const uint64_t applied = this->applied();
   const uint64_t now = worker_.now_ms();
   std::erase_if(waiters_, [&](const Waiter& each) {
     Client* const waiting = worker_.client(each.client);
@@ -115,7 +161,7 @@ void Replica::on_applied() {
     return true;
   });
   for (const Waiter& each : waiters_) {
-    if (each.floor.epoch != epoch_) continue;
+    if (each.floor.epoch != epoch_ || !place_.near) continue;
     worker_.process().applied.want(worker_.index(), each.floor.offset);
   }
 }
@@ -130,6 +176,7 @@ void Replica::start_timer() {
 
 void Replica::on_timer() {
   const uint64_t now = worker_.now_ms();
+  if (avoided_ >= 0 && now >= avoided_until_ms_) avoided_ = -1;
   if (!waiters_.empty()) on_applied();
   for (Upstream* each : worker_.all_upstreams()) {
     if (each->role() == Role::kReplica) each->tend_replica();
@@ -139,7 +186,7 @@ void Replica::on_timer() {
     uv_timer_stop(&timer_);
     return;
   }
-  if (near_) ask_for_proof();
+  if (there()) ask_for_proof();
 }
 
 void Replica::ask_for_proof() {
@@ -152,6 +199,7 @@ void Replica::ask_for_proof() {
   uint64_t every = kProofEveryMs;
   if (shortest_ms_ != 0) every = std::clamp<uint64_t>(shortest_ms_ / 2, kProofEveryMsLeast, every);
   if (reader->role_denied || now - asked_ms_ < every) return;
+  if (!place_.near && replica.ready()) replica.require(0, true);  // how far it is: nobody pushes it
   Upstream& primary = worker_.shared(*reader, Role::kReads);
   if (!primary.ready()) return;
   asked_ms_ = now;

@@ -1,8 +1,11 @@
-// Reads at the replica next door: which reads go there, and what shows that they may be believed.
+// Reads at a replica: which reads go there, and what shows that they may be believed. It is the
+// one next door, this node's own Redis; where that does not follow, and for a sidecar, another one
+// of the region (router/route.h, replica_for), by a stream of a peer link that ends in its Redis.
 //
 // Three things are known of the replica, each by its own means:
-//   - how far it has applied the primary's history, at least: pushed by the tap (group/applied.h).
-//     It says where a read is worth trying, and wakes those that wait for their floor.
+//   - how far it has applied the primary's history, at least: pushed by the tap (group/applied.h);
+//     of another node's, what it said last. It says where a read is worth trying, and wakes those
+//     that wait for their floor.
 //   - how old that is: the primary is asked for its offset while reads come (session/freshness.h).
 //   - what it was when it read: ROLE in front of each batch of reads, on the same connection. It
 //     names the port that the replica replicates from, and there is one for each epoch; so the
@@ -23,9 +26,11 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "proxy/data/client.h"
+#include "proxy/data/socket.h"
 #include "router/route.h"
 #include "router/topology.h"
 #include "session/freshness.h"
@@ -38,12 +43,25 @@ class Replica {
   void open(uv_loop_t* loop);
   uv_handle_t* timer() { return reinterpret_cast<uv_handle_t*>(&timer_); }
 
+  // Where it is.
+  struct Place {
+    int member = -1;  // of the topology; -1: there is none
+    bool near = false;
+    std::uint64_t epoch = 0;
+    std::uint16_t port = 0;  // that its Redis replicates from in this epoch
+    std::string node;        // not near
+    SocketAddress address;   // ... of its node's peer endpoint
+
+    friend bool operator==(const Place& a, const Place& b) {
+      return a.member == b.member && a.near == b.near && a.epoch == b.epoch && a.port == b.port &&
+             a.node == b.node;
+    }
+  };
+
   void set_topology(const Topology& topology);
-  // There is a Redis next door that is not the primary.
-  bool near() const { return near_; }
+  const Place& place() const { return place_; }
+  bool there() const { return place_.member >= 0; }
   std::uint32_t generation() const { return generation_; }
-  // The port that its Redis replicates from in this epoch.
-  std::uint16_t port() const { return port_; }
 
   // The connection for a read of `bytes`: null where it goes to the primary. Or the client waits
   // (Wait::kApplied) until its floor is applied here, for a little while. Counts the reason.
@@ -52,8 +70,11 @@ class Replica {
   ReplicaSight sight(const Client& client) const;
 
   Freshness& freshness() { return freshness_; }
-  // A connection to it has ended: the next one may be to another process.
-  void on_lost() { ++generation_; }
+  // A connection to it has ended: the next one may be to another process. `failed`: it did not
+  // answer, and another one of the region is tried for a while.
+  void on_lost(bool failed);
+  // It says how far it is.
+  void on_offset(std::uint64_t offset);
   // Whoever waits for what is applied by now goes on.
   void on_applied();
   // The client waits (Wait::kApplied) until this node has heard of `epoch`, for a little while.
@@ -61,16 +82,20 @@ class Replica {
 
  private:
   Upstream* connection(const Client& client) const;
+  std::uint64_t applied() const;
+  void move(Place place);
   void on_timer();
   void start_timer();
   void ask_for_proof();
 
   Worker& worker_;
   uv_timer_t timer_{};
-  bool near_ = false;
-  std::uint16_t port_ = 0;
+  Place place_;
   std::uint64_t epoch_ = 0;
+  std::uint64_t said_ = 0;  // the offset that another node's has shown, in this epoch
   std::uint32_t generation_ = 1;
+  int avoided_ = -1;
+  std::uint64_t avoided_until_ms_ = 0;
   Freshness freshness_;
   std::uint64_t read_ms_ = 0;      // when a read last came that could have gone here
   Identity* reader_ = nullptr;     // on whose behalf

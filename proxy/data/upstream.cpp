@@ -241,6 +241,7 @@ void Upstream::on_readable() {
 
 void Upstream::on_stream_data(const BlockRef& block, std::string_view bytes) {
   worker_.metrics().upstream_bytes_in.add(bytes.size());
+  heard_ms_ = worker_.now_ms();
   consume(block, bytes.data(), bytes.data() + bytes.size());
   worker_.flush_clients();
   check_front_reads();

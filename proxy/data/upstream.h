@@ -165,7 +165,8 @@ class Upstream final : private StreamUser {
   // A replica that owes an answer and is silent; or whose Redis is to be tried again.
   void tend_replica();
   // To the primary with all that is outstanding here.
-  void give_up_replica(std::string_view why);
+  // (`failed`: that is the replica's fault.)
+  void give_up_replica(std::string_view why, bool failed = true);
   // SCRIPT LOAD, at most once a connection, in front of the EVALSHA that is sent next.
   void load_script(std::string_view sha, std::string_view body);
   // Subscribes to `names` of one family again, without the client's noticing.
@@ -270,7 +271,8 @@ class Upstream final : private StreamUser {
   void on_stream_writable() override;
   void on_stream_hold() override;
   void on_stream_end(StreamEnd end, uint64_t delivered) override;
-  void connect_far(const Target& target);
+  void connect_far(const SocketAddress& address, const std::string& node, StreamKind kind,
+                   uint64_t epoch);
   void leave_far();
   uint64_t end_of_begun();
   uint64_t end_of_batch();

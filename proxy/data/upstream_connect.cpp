@@ -17,9 +17,14 @@ namespace azimuth {
 void Upstream::connect() {
   if (state_ != State::kIdle) return;
   const Target& target = worker_.target();
-  if (role_ != Role::kReplica) {
+  if (role_ == Role::kReplica) {
+    const Replica::Place& place = worker_.replica().place();
+    if (!place.near) return connect_far(place.address, place.node, StreamKind::kReads, place.epoch);
+  } else {
     if (target.kind == TargetKind::kNone) return lost("there is no primary", true);
-    if (target.kind == TargetKind::kFar) return connect_far(target);
+    if (target.kind == TargetKind::kFar) {
+      return connect_far(target.address, target.node, StreamKind::kCommands, target.epoch);
+    }
   }
   const SocketAddress& address = worker_.redis_address();
   const int fd = address.size == 0 ? -EHOSTUNREACH : connect_to(address);
@@ -38,11 +43,11 @@ void Upstream::connect() {
   update_poll();
 }
 
-void Upstream::connect_far(const Target& target) {
+void Upstream::connect_far(const SocketAddress& address, const std::string& node, StreamKind kind,
+                           uint64_t epoch) {
   state_ = State::kConnecting;
   connect_deadline_ms_ = worker_.now_ms() + worker_.connect_timeout_ms();
-  stream_ = worker_.links()->open(target.address, target.node, StreamKind::kCommands, target.epoch,
-                                  *this);
+  stream_ = worker_.links()->open(address, node, kind, epoch, *this);
 }
 
 void Upstream::on_stream_open() {

@@ -322,6 +322,12 @@ void Worker::set_topology(std::shared_ptr<const Topology> topology, SocketAddres
   set_holding(topology_->holding);
   retarget(target_of(*topology_));
   replica_.set_topology(*topology_);
+  if (relays_) {
+    const bool reads =
+        topology_->local >= 0 && topology_->local != topology_->primary &&
+        topology_->members[static_cast<size_t>(topology_->local)].readiness == Readiness::kReady;
+    relays_->set_reads_epoch(reads ? topology_->epoch : 0);
+  }
 }
 
 void Worker::compute_plain_roles() {

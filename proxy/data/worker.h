@@ -175,7 +175,7 @@ class Worker {
   // The group has several members, so that what a session has done and seen has a position.
   bool tags() const { return topology_->members.size() > 1; }
   // ... reads as well: the primary is elsewhere, and the next one may be read next door.
-  bool tags_reads() const { return target_.kind == TargetKind::kFar && topology_->local >= 0; }
+  bool tags_reads() const { return target_.kind == TargetKind::kFar && replica_.there(); }
   uint32_t next_batch() { return ++batches_; }
   // The primary, asked at `asked_ms`, had got as far as `offset`: beyond all of `clients` batch.
   void on_tag(uint32_t batch, const std::vector<ClientRef>& clients, uint64_t asked_ms,

@@ -150,8 +150,7 @@ GroupSight Group::sight() const {
           published_,
           redis_ ? redis_->pilot().facts() : nothing,
           redis_settings_ ? redis_settings_->address : Endpoint{},
-          leadership_.state().forks,
-          tunnel_epoch_ == published_.epoch ? tunnel_port_ : std::uint16_t{0}};
+          leadership_.state().forks};
 }
 
 // --- the turn ------------------------------------------------------------------------------------
@@ -196,11 +195,14 @@ void Group::share_facts(Instant now) {
     record.readable = intact && is_readable(facts, published_);
     if (will_leave_ && !published_.leading) record.readable = record.redis_ready = false;
   }
+  record.replica_port =
+      !published_.leading && tunnel_epoch_ == published_.epoch ? tunnel_port_ : std::uint16_t{0};
   record.epoch = published_.epoch;
   record.leader = published_.leader;
   record.has_state = leadership_.state().electorate.version > 0;
   const NodeRecord& known = gossip_.self();
-  topology_stale_ |= record.readable != known.readable || record.epoch != known.epoch;
+  topology_stale_ |= record.readable != known.readable || record.epoch != known.epoch ||
+                     record.replica_port != known.replica_port;
   if (record != known) gossip_.update_self(record);
 }
 

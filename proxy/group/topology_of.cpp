@@ -87,7 +87,6 @@ Topology topology_of(const GroupSight& sight) {
   if (!sight.forks.empty() && sight.forks.back().epoch == sight.view.epoch) {
     for (const Fork& each : sight.forks) topology.starts.push_back({each.epoch, each.begin});
   }
-  if (!sight.view.leading) topology.replica_port = sight.tunnel_port;
   if (!sight.view.leader_ready || sight.view.leader.empty()) topology.why = sight.view.why;
   for (const NodeRecord* record : nodes_of(sight)) {
     if (!record->member) continue;
@@ -105,6 +104,7 @@ Topology topology_of(const GroupSight& sight) {
     // Positions change all the time, and a snapshot would be stale at once: they are not in it.
     const bool ready = record->readable && record->epoch == sight.view.epoch;
     member.readiness = ready ? Readiness::kReady : Readiness::kNotReady;
+    if (ready && index != topology.primary) member.replica_port = record->replica_port;
     topology.members.push_back(std::move(member));
   }
   return topology;

@@ -26,7 +26,6 @@ struct GroupSight {
   const LocalRedis& local;  // of a member
   Endpoint redis;           // of a member
   const std::vector<Fork>& forks;
-  std::uint16_t tunnel_port = 0;  // of the view's epoch; 0: none is open
 };
 
 Topology topology_of(const GroupSight& sight);

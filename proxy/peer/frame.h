@@ -38,6 +38,7 @@ enum class FrameType : std::uint8_t {
 enum class StreamKind : std::uint8_t {
   kCommands = 1,  // to the Redis of the far node, as long as it leads `epoch`: RESP both ways
   kTunnel = 2,    // the same, for replication: the far end of a tunnel
+  kReads = 3,     // to the Redis of the far node, as long as it is a replica in `epoch`
 };
 
 // Why a stream ended.

@@ -294,7 +294,8 @@ void Link::on_open(std::uint32_t id, std::string_view payload) {
   const auto frame = decode_open(payload);
   if (opener_ || !frame || id <= last_id_) return protocol_error("an OPEN that makes no sense");
   last_id_ = id;
-  const bool known = frame->kind == StreamKind::kCommands || frame->kind == StreamKind::kTunnel;
+  const bool known = frame->kind == StreamKind::kCommands || frame->kind == StreamKind::kTunnel ||
+                     frame->kind == StreamKind::kReads;
   const bool ours = frame->node.empty() || frame->node == links_.settings().node;
   if (!known || !ours || links_.host_ == nullptr || streams_.size() >= kStreamsPerLinkMax) {
     links_.metrics().relays_refused.add();

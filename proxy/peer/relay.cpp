@@ -42,11 +42,12 @@ class Relays::Relay final : public Pipe {
  private:
   // A replica may read on while the lease is being renewed: what it gets is of its own epoch.
   bool may_write() override {
+    if (kind == StreamKind::kReads) return owner_.reads_epoch_ == epoch;
     return kind == StreamKind::kTunnel || (!owner_.broken_off_ && owner_.lease_.holds(epoch));
   }
   // What is parked waits for the end of what blocks, which its Redis tells when it is demoted.
   bool may_read() override {
-    return kind == StreamKind::kTunnel || parked || owner_.lease_.holds(epoch);
+    return kind != StreamKind::kCommands || parked || owner_.lease_.holds(epoch);
   }
   void on_kept_back() override { owner_.kept_back_.push_back(this); }
   void on_connected() override {
@@ -84,6 +85,9 @@ Relays::~Relays() { close(); }
 
 bool Relays::takes(const Stream& stream) const {
   if (closed_ || redis_.size == 0 || relays_.size() >= most_) return false;
+  if (stream.kind() == StreamKind::kReads) {
+    return stream.epoch() != 0 && stream.epoch() == reads_epoch_;
+  }
   if (lease_.holds(stream.epoch())) return stream.kind() == StreamKind::kTunnel || !holding_;
   return stream.kind() == StreamKind::kTunnel && stream.epoch() != 0 &&
          stream.epoch() == tunnel_epoch_;
@@ -107,6 +111,10 @@ void Relays::on_stream_offered(Stream& stream) {
 void Relays::set_login(std::string_view username, std::string_view password) {
   username_ = username;
   password_ = password;
+}
+
+void Relays::set_reads_epoch(std::uint64_t epoch) {
+  if (std::exchange(reads_epoch_, epoch) != epoch) refuse(StreamKind::kReads, UINT64_MAX);
 }
 
 void Relays::hold(bool on) {
@@ -135,6 +143,7 @@ void Relays::close() {
   closed_ = true;
   refuse(StreamKind::kCommands, UINT64_MAX);
   refuse(StreamKind::kTunnel, UINT64_MAX);
+  refuse(StreamKind::kReads, UINT64_MAX);
 }
 
 void Relays::flush() {

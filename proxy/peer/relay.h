@@ -7,7 +7,9 @@
 // what was never executed (I6). What its Redis says is passed back only while the lease holds, too:
 // it may have run the command late, when somebody else led (I4). Nothing of a command stream
 // reaches a redis-server but the promoted one: it is asked first (I3). A tunnel is let through
-// while this node leads, or led last, its epoch. At most kRelaysMax relays a worker, each with at
+// while this node leads, or led last, its epoch. A stream of reads is let through while this node's
+// Redis is a replica in its epoch; whether what it answers may be believed, its reader asks it
+// (proxy/data/replica.h). At most kRelaysMax relays a worker, each with at
 // most a window's bytes on their way to Redis (I8). Owned by one worker.
 #pragma once
 
@@ -36,6 +38,9 @@ class Relays final : public StreamHost {
   void set_login(std::string_view username, std::string_view password);
   // The epoch that this node leads or led last: tunnels of no other are let in. 0: none.
   void set_tunnel_epoch(std::uint64_t epoch) { tunnel_epoch_ = epoch; }
+  // The epoch in which the local Redis is a replica that may be read; 0: it is none. Streams of
+  // reads of other epochs end.
+  void set_reads_epoch(std::uint64_t epoch);
   // A planned hand-over: asks all command streams to close when they are answered, and refuses new
   // ones until hold(false).
   void hold(bool on);
@@ -69,6 +74,7 @@ class Relays final : public StreamHost {
   std::string username_, password_;
   std::vector<char> scratch_;
   std::uint64_t tunnel_epoch_ = 0;
+  std::uint64_t reads_epoch_ = 0;
   std::size_t commands_ = 0;
   std::size_t most_ = kRelaysMax;
   bool holding_ = false;

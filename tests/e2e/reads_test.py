@@ -319,6 +319,60 @@ def eventual_reads_what_is_there(stage):
 
 
 @only_azimuth
+def i4_a_sidecar_reads_at_a_replica_of_its_region(stage):
+    with Cluster(stage, sidecars=1) as cluster:
+        primary = cluster.wait_whole()
+        sidecar = cluster.nodes[-1]
+        with sidecar.client(timeout=10) as client:
+            client.cmd("SET", "k", "0")
+
+            def in_region():
+                client.cmd("GET", "k")
+                node, reason = route(client, "GET", "k")
+                return node if reason == "read-region" else None
+            node = wait_until(in_region, what="reads in the region")
+            assert node != primary.id
+            for i in range(300):
+                assert client.cmd("SET", "k", str(i)) == "OK"
+                assert client.cmd("GET", "k") == str(i).encode()
+            served = reads(sidecar)
+            assert served["read-region"] > 50, served
+            # It stops: the reads go on elsewhere, and come back to one that answers.
+            replica = cluster.by_id(node)
+            os.kill(replica.redis.process.pid, signal.SIGSTOP)
+            try:
+                for i in range(300, 400):
+                    client.cmd("SET", "k", str(i))
+                    assert client.cmd("GET", "k") == str(i).encode()
+                    time.sleep(0.003)
+            finally:
+                os.kill(replica.redis.process.pid, signal.SIGCONT)
+
+
+@only_azimuth
+def i4_where_the_one_next_door_does_not_follow_another_is_read(stage):
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        near, other = replicas_of(cluster, primary)
+        with near.client(timeout=10) as client:
+            client.cmd("SET", "k", "0")
+            reads_next_door(client)
+            near.redis.kill()
+            last = 0
+
+            def in_region():
+                nonlocal last
+                last += 1
+                assert client.cmd("SET", "k", str(last)) == "OK"
+                assert client.cmd("GET", "k") == str(last).encode()
+                return route(client, "GET", "k") == (other.id, "read-region")
+            wait_until(in_region, what="reads at the other replica")
+            near.redis.restart()
+            wait_until(lambda: client.cmd("GET", "k") == str(last).encode() and
+                       route(client, "GET", "k") == (near.id, "read-local"), what="local reads again")
+
+
+@only_azimuth
 def a_user_who_may_not_ask_role_reads_at_the_primary(stage):
     with Cluster(stage) as cluster:
         primary = cluster.wait_whole()

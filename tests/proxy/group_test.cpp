@@ -322,7 +322,6 @@ struct Scene {
   GroupView view = led_by("b1", 4);
   LocalRedis local;
   std::vector<Fork> forks;
-  std::uint16_t tunnel_port = 0;
 
   Scene() {
     w1.wants_vote = true;
@@ -333,8 +332,7 @@ struct Scene {
     c1.offset = 60;
   }
   GroupSight sight() const {
-    return {a1,    {&b1, &c1, &s1, &w1}, view, local, tcp_endpoint("127.0.0.1", 6379),
-            forks, tunnel_port};
+    return {a1, {&b1, &c1, &s1, &w1}, view, local, tcp_endpoint("127.0.0.1", 6379), forks};
   }
   NodeReport report() const {
     NodeReport out;
@@ -380,16 +378,24 @@ TEST_CASE("I4: where epochs begin is told only if the table reaches the present 
   scene.forks.push_back({4, "r4", 65});
   CHECK(topology_of(scene.sight()).starts ==
         std::vector<EpochStart>{EpochStart{2, 10}, EpochStart{3, 70}, EpochStart{4, 65}});
-  scene.tunnel_port = 4711;
-  CHECK(topology_of(scene.sight()).replica_port == 4711);
-  scene.view.leading = true;
-  CHECK(topology_of(scene.sight()).replica_port == 0);
+}
+
+TEST_CASE("I4: the port that a replica follows through is told of this epoch, and of no primary") {
+  Scene scene;
+  scene.a1.replica_port = 4711;
+  scene.b1.replica_port = 4712;
+  scene.c1.replica_port = 4713;
+  scene.c1.epoch = 3;
+  const Topology topology = topology_of(scene.sight());
+  CHECK(topology.members[0].replica_port == 4711);
+  CHECK(topology.members[1].replica_port == 0);  // leads
+  CHECK(topology.members[2].replica_port == 0);
 }
 
 TEST_CASE("a sidecar is no member, and has none of its own") {
   Scene scene;
-  const GroupSight sight{scene.s1,    {&scene.a1, &scene.b1}, scene.view, scene.local, {},
-                         scene.forks, scene.tunnel_port};
+  const GroupSight sight{scene.s1,   {&scene.a1, &scene.b1}, scene.view, scene.local, {},
+                         scene.forks};
   const Topology topology = topology_of(sight);
   CHECK(topology.local == -1);
   CHECK(topology.primary == 1);

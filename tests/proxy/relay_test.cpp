@@ -107,6 +107,26 @@ TEST_CASE("commands of many streams run on the far Redis and are answered in ord
   REQUIRE(group.loop.until([&] { return group.relays.open_commands() == 0; }));
 }
 
+TEST_CASE("I4: reads pass while this node's Redis is a replica in their epoch, without a lease") {
+  RedisServer redis;
+  Group group(redis.address());
+  group.lease.drop();
+  group.relays.set_reads_epoch(kEpoch);
+  User reads, older, commands;
+  group.open(reads, kEpoch, StreamKind::kReads);
+  group.open(older, kEpoch - 1, StreamKind::kReads);
+  group.open(commands);
+  reads.say(bulk_command({"PING"}));
+  older.say(bulk_command({"PING"}));
+  commands.say(bulk_command({"PING"}));
+  REQUIRE(group.loop.until(
+      [&] { return reads.heard == "+PONG\r\n" && older.ends == 1 && commands.ends == 1; }));
+  CHECK(older.heard.empty());
+  CHECK(commands.heard.empty());
+  group.relays.set_reads_epoch(kEpoch + 1);
+  REQUIRE(group.loop.until([&] { return reads.ends == 1; }));
+}
+
 TEST_CASE("big values pass both ways, and small commands beside them") {
   RedisServer redis;
   Group group(redis.address());

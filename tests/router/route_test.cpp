@@ -30,7 +30,9 @@ Topology three() {
 }
 
 // Next door at offset 100, which is current.
-ReplicaSight at_100() { return {.reachable = true, .applied = 100, .current = 90, .bound = {}}; }
+ReplicaSight at_100() {
+  return {.member = 1, .reachable = true, .applied = 100, .current = 90, .bound = {}};
+}
 
 TEST_CASE("one Redis gets everything, on the right connection") {
   const Topology t = one();
@@ -122,7 +124,7 @@ TEST_CASE("a vacant group: nobody takes a command, but for eventual reads next d
   transaction.in_multi = true;
   CHECK(reason(transaction, CommandId::kGet) == Reason::kVacant);
   t.local = -1;
-  CHECK(reason(eventual, CommandId::kGet) == Reason::kVacant);
+  CHECK(reason(eventual, CommandId::kGet) == Reason::kReadRegion);
 }
 
 TEST_CASE("a vacant group of one holds as well") {
@@ -154,6 +156,7 @@ TEST_CASE("I4: the gate") {
   expect(1, Reason::kReadLocal);
 
   SECTION("check 1: the replica is there, follows, and is nearly current") {
+    SECTION("there is none") { replica.member = -1; }
     SECTION("no connection") { replica.reachable = false; }
     SECTION("it does not follow") { t.members[1].readiness = Readiness::kNotReady; }
     SECTION("too far behind") { replica.current = 101; }
@@ -208,9 +211,13 @@ TEST_CASE("I4: the gate") {
     replica.bound = 101;
     expect(0, Reason::kStaleBound);
   }
-  SECTION("a sidecar has nobody next door; the primary's own node needs no gate") {
+  SECTION("another one of the region") {
     t.local = -1;
-    expect(0, Reason::kNotReady);
+    expect(1, Reason::kReadRegion);
+    s.floor = {4, 101};
+    expect(0, Reason::kBehindFloor);
+  }
+  SECTION("the primary's own node needs no gate") {
     t.local = 0;
     s.untagged = true;
     s.floor = {4, 1000};
@@ -232,10 +239,41 @@ TEST_CASE("I4: the gate") {
   }
 }
 
+TEST_CASE("the replica to read at: next door, else in the zone, else in the region") {
+  Topology t = three();
+  const auto member = [](const char* id, const char* zone, const char* region) {
+    return Member{
+        .id = id, .zone = zone, .region = region, .redis = {}, .readiness = Readiness::kReady};
+  };
+  t.members = {member("a1", "z1", "r1"), member("b1", "z2", "r1"), member("c1", "z3", "r1"),
+               member("d1", "z3", "r1"), member("e1", "z9", "r2")};
+  t.primary = 0;
+  t.local = 1;
+  const auto chosen = [&](const char* zone, const char* region = "r1", std::size_t salt = 0,
+                          int avoided = -1) { return replica_for(t, zone, region, salt, avoided); };
+  CHECK(chosen("z2") == 1);
+  t.members[1].readiness = Readiness::kNotReady;
+  CHECK(chosen("z2") == 2);
+  CHECK(chosen("z2", "r1", 1) == 3);
+  CHECK(chosen("z2", "r1", 0, 2) == 3);
+  t.local = -1;
+  CHECK(chosen("z3", "r1", 1) == 3);
+  CHECK(chosen("z1") == -1);  // the primary is next door
+  CHECK(chosen("z7", "r2") == 4);
+  CHECK(chosen("z7", "r3") == -1);
+  t.members[2].alive = t.members[3].alive = false;
+  CHECK(chosen("z3") == -1);
+  t.primary = -1;
+  CHECK(chosen("z7", "r2") == -1);
+  t.local = 1;
+  CHECK(chosen("z2") == 1);
+}
+
 TEST_CASE("reasons and channels have names") {
   CHECK(to_string(Reason::kOnlyNode) == "only-node");
   CHECK(to_string(Reason::kPrimaryOnly) == "primary-only");
   CHECK(to_string(Reason::kReadLocal) == "read-local");
+  CHECK(to_string(Reason::kReadRegion) == "read-region");
   CHECK(to_string(Reason::kNotReady) == "not-ready");
   CHECK(to_string(Reason::kInTransaction) == "in-transaction");
   CHECK(to_string(Reason::kWriteInFlight) == "write-in-flight");
