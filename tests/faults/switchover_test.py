@@ -435,7 +435,8 @@ def without_a_primary_the_reason_is_said(stage):
                 node.kill()
         wait_until(lambda: primary.status()["primary"] is None, what="it has no majority")
         reply = client.cmd("SET", "k", "v")
-        assert reply.startswith("CLUSTERDOWN azimuth: there is no primary (no majority of the voters"), reply
+        assert reply.startswith("CLUSTERDOWN azimuth: there is no primary ("), reply
+        assert "no majority of the voters" in reply, reply
         assert "out of reach" not in reply, reply
         assert other.cmd("MULTI").startswith("CLUSTERDOWN azimuth: there is no primary")
         assert other.read_to_end(timeout=20) == b""

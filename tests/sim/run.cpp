@@ -198,7 +198,7 @@ class Run {
     faults_.heal();
     if (!wait_for(kWholeWithin, [this] { return world_.whole(); })) {
       if (!going()) return;
-      if (!excusable() && !world_.checker.majority_forgot()) {
+      if (!excusable() && !world_.checker.majority_forgot() && !asks_an_operator()) {
         return world_.fail(0, "liveness", "not whole after healing: " + world_.why_not_whole());
       }
       if (!force()) return;
@@ -241,6 +241,17 @@ class Run {
       if (remembers && intact) ++fit;
     }
     return fit < voters / 2 + 1;
+  }
+
+  // ... or the group itself says so, and whom it waits for has lost its disk.
+  bool asks_an_operator() const {
+    bool disk_lost = false;
+    for (std::size_t i = 0; i < world_.size(); ++i) {
+      const GroupState* state = world_.node(i).state();
+      disk_lost =
+          disk_lost || state == nullptr || state->electorate.version == 0 || state->forgetful;
+    }
+    return disk_lost && world_.why_not_whole().find("ELECT FORCE") != std::string::npos;
   }
 
   // An operator takes the fullest data set that the group lets itself be given.
