@@ -137,7 +137,8 @@ class Dev {
         return;
       case Phase::kStartAzimuth:
         if (late) return fail("azimuth did not answer in time");
-        if (!all([this](const DevZone& zone) { return azimuth_answers(zone, is_cluster()); })) {
+        if (!all([this](const DevZone& zone) { return azimuth_answers(zone, is_cluster()); }) ||
+            (is_cluster() && !is_whole(zones_))) {
           return;
         }
         phase_ = Phase::kRunning;

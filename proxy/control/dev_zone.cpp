@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <random>
 #include <utility>
@@ -165,6 +166,17 @@ bool redis_answers(const DevZone& zone) {
 bool azimuth_answers(const DevZone& zone, bool in_cluster) {
   if (!in_cluster) return answers(zone.listen_port, "PING\r\n", "+PONG\r\n");
   return answers(zone.admin_port, "GET /readyz HTTP/1.0\r\n\r\n", "HTTP/1.1 200");
+}
+
+bool is_whole(const DevZones& zones) {
+  const Endpoint admin = tcp_endpoint("127.0.0.1", zones.front()->admin_port);
+  const auto reply = http_request(admin, "GET", "/status", kAskMsMax);
+  if (!reply.ok()) return false;
+  const auto status = nlohmann::json::parse(reply->body, nullptr, false);
+  if (!status.is_object() || !status.contains("members")) return false;
+  size_t ready = 0;
+  for (const auto& member : status["members"]) ready += member.value("ready", false);
+  return ready == zones.size();
 }
 
 const DevZone* primary_of(const DevZones& zones) {

@@ -57,6 +57,8 @@ std::vector<std::string> azimuth_command(const DevZone& zone, bool in_cluster);
 // somebody else's. Waits a fraction of a second at most, as do the next two.
 bool redis_answers(const DevZone& zone);
 bool azimuth_answers(const DevZone& zone, bool in_cluster);
+// All members are in sync, as the first zone says: any one may be killed without a loss.
+bool is_whole(const DevZones& zones);
 // Who the primary is, as this zone's azimuth says; null if it does not.
 const DevZone* primary_of(const DevZones& zones);
 
