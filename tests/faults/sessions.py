@@ -81,7 +81,9 @@ class Session:
 
     def judge(self, op, reply):
         if isinstance(reply, RespError):
-            if reply.startswith(REFUSED):
+            # (A read in front of a write of its own that may have run is not sent again.)
+            lost_read = op.kind == READ and reply.startswith("UNCERTAIN")
+            if reply.startswith(REFUSED) or lost_read:
                 op.outcome = FAILED
                 self.refusals.append(f"{op.kind}: {reply}")
             else:
@@ -98,7 +100,6 @@ class Session:
             op.token.text = reply
         else:
             assert reply == "OK", f"{op} was answered {reply!r}"
-
 
     def close(self):
         self.client.close()
