@@ -376,7 +376,7 @@ constexpr SettingRow kRows[] = {
      .key = "on_lost_write",
      .field = field<&Settings::reads, &ReadSettings::on_lost_write>,
      .doc = "Where a failover has lost something that a session had written or read: error tells "
-            "it so in the place of its next command, continue does not. Both count and log it."},
+            "it so in the place of its next command, continue does not. Both log it."},
 
     // [limits]
     {.section = "limits",

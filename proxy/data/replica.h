@@ -71,7 +71,7 @@ class Replica {
 
   Freshness& freshness() { return freshness_; }
   // A connection to it has ended: the next one may be to another process. `failed`: it did not
-  // answer, and another one of the region is tried for a while.
+  // answer; a topology that comes within a second leads to another one of the region.
   void on_lost(bool failed);
   // It says how far it is.
   void on_offset(std::uint64_t offset);

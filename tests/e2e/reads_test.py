@@ -389,21 +389,27 @@ def a_user_who_may_not_ask_role_reads_at_the_primary(stage):
         wait_until(lambda: near.events("role_denied"), what="told")
 
 
+def lose_a_write(cluster, client, primary):
+    """The primary dies with a write of `client`'s that it has acknowledged and nobody has."""
+    client.cmd("SET", "k", "kept")
+    cluster.wait_same_data()
+    others = replicas_of(cluster, primary)
+    for node in others:
+        os.kill(node.redis.process.pid, signal.SIGSTOP)
+    assert client.cmd("SET", "k", "lost") == "OK"
+    primary.redis.kill()
+    for node in others:
+        os.kill(node.redis.process.pid, signal.SIGCONT)
+    cluster.wait_primary(but=primary)
+
+
 @only_azimuth
 def i4_a_lost_write_is_told_behind_the_transaction_not_inside(stage):
     with Cluster(stage) as cluster:
         primary = cluster.wait_whole()
         others = replicas_of(cluster, primary)
         with others[0].client(timeout=20) as client:
-            client.cmd("SET", "k", "kept")
-            cluster.wait_same_data()
-            for node in others:
-                os.kill(node.redis.process.pid, signal.SIGSTOP)
-            assert client.cmd("SET", "k", "lost") == "OK"
-            primary.redis.kill()
-            for node in others:
-                os.kill(node.redis.process.pid, signal.SIGCONT)
-            cluster.wait_primary(but=primary)
+            lose_a_write(cluster, client, primary)
             for command in (["MULTI"], ["GET", "k"], ["ECHO", "here"], ["EXEC"], ["GET", "k"], ["GET", "k"]):
                 client.send(*command)
             replies = [client.read() for _ in range(6)]
@@ -419,16 +425,7 @@ def i4_a_lost_write_is_told_once(stage):
         primary = cluster.wait_whole()
         others = replicas_of(cluster, primary)
         with others[0].client(timeout=20) as client:
-            client.cmd("SET", "k", "kept")
-            cluster.wait_same_data()
-            # Nobody replicates any more; what is acknowledged now dies with the primary.
-            for node in others:
-                os.kill(node.redis.process.pid, signal.SIGSTOP)
-            assert client.cmd("SET", "k", "lost") == "OK"
-            primary.redis.kill()
-            for node in others:
-                os.kill(node.redis.process.pid, signal.SIGCONT)
-            cluster.wait_primary(but=primary)
+            lose_a_write(cluster, client, primary)
             first = client.cmd("GET", "k")
             if first == b"lost":
                 return  # the link had it in its buffers
