@@ -701,8 +701,9 @@ def a_read_is_not_shown_its_own_future(stage):
         first, second, third = client.read_n(3)
         assert str(first).startswith("UNCERTAIN"), first
         assert str(second).startswith("UNCERTAIN"), second
-        assert third in (b"0", b"1"), third
-        assert reader.read() in (b"0", b"1")
+        # (A redis-server that is back and still loads its file says so.)
+        for read in (third, reader.read()):
+            assert read in (b"0", b"1") or str(read).startswith("LOADING"), read
 
 
 if __name__ == "__main__":
