@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "conf/defects.h"
 #include "conf/limits.h"
-#include "health/defects.h"
 
 namespace azimuth {
 namespace {

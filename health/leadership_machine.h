@@ -23,9 +23,9 @@
 #include <utility>
 #include <vector>
 
+#include "conf/defects.h"
 #include "conf/instant.h"
 #include "health/choice.h"
-#include "health/defects.h"
 #include "health/leadership.h"
 
 namespace azimuth {

@@ -213,6 +213,14 @@ void RedisPilot::Machine::recount(Instant now) {
   send(now, {"CONFIG", "SET", kLagName, "1"}, {Question::kChange, kLagName, {}, 0});
 }
 
+// On a replica nobody waits for a script any more that has made Redis say BUSY: it could only read,
+// and who had asked for it has long been answered by the primary (proxy/data/replica.h). Meanwhile
+// the replica applies nothing.
+void RedisPilot::Machine::end_script(Instant now) {
+  send(now, {"SCRIPT", "KILL"}, {Question::kTry, {}, "SCRIPT KILL", 0});
+  send(now, {"FUNCTION", "KILL"}, {Question::kTry, {}, "FUNCTION KILL", 0});
+}
+
 // REPLCONF GETACK has no reply, unless it is refused: see on_reply.
 void RedisPilot::Machine::nudge(Instant now) {
   if (effective() != OrderKind::kFollow || !known.link_up) return;
@@ -264,6 +272,9 @@ void RedisPilot::Machine::answer(Instant now, const Asked& question, const Pilot
         answer_setting(question.name, reply);
       }
       if (question.question == Question::kRoundOver) finish_round(now);
+      return;
+    case Question::kTry:
+      if (!error) emit("redis_ordered", question.text);
       return;
     case Question::kFence:
     case Question::kChange:
@@ -320,6 +331,7 @@ void RedisPilot::Machine::finish_round(Instant now) {
     LocalRedis next = facts;
     next.alive = facts.alive && busy && now - whole_at < silence_max;
     publish(next);
+    if (busy && known.role == RedisRole::kReplica && asked.empty()) end_script(now);
     poll_at = now + kAwaitInterval;
     return;
   }

@@ -59,6 +59,7 @@ struct RedisPilot::Machine {
     kFence,      // CONFIG SET min-replicas-to-write
     kChange,     // CONFIG SET `name`, which the settings wanted
     kCommand,    // REPLICAOF, or a setting given back: `name` for people
+    kTry,        // what may be refused
   };
   struct Asked {
     Question question;
@@ -78,6 +79,7 @@ struct RedisPilot::Machine {
   void ask_round(Instant now, bool settings);
   void nudge(Instant now);
   void recount(Instant now);
+  void end_script(Instant now);
   void answer(Instant now, const Asked& asked, const PilotReply& reply);
   void answer_info(const PilotReply& reply);
   void answer_role(const PilotReply& reply);

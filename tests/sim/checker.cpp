@@ -73,6 +73,7 @@ void Checker::on_disk_lost(std::size_t loser) {
   }
   if (remember >= newest.majority()) return;
   majority_forgot_ = true;
+  history_.give_up();
   for (Write& write : writes_) {
     if (write.quorum_acked && !write.forgiven) ++quorum_forgiven_;
     write.forgiven = true;
@@ -138,6 +139,7 @@ void Checker::on_ready(std::size_t index, std::uint64_t epoch) {
   if (redis == nullptr) return;  // it has died a moment ago
   ready_.insert(epoch);
   ++elections_;
+  history_.on_leader(epoch, redis->data());
   // All that older epochs ever acknowledge must be in here.
   if (epoch == *ready_.rbegin()) newest_ = redis->data();
   world_.trace(index, "leads epoch " + std::to_string(epoch) + " with " +
@@ -185,9 +187,9 @@ void Checker::on_flush(std::size_t node, std::uint64_t epoch) {
   }
 }
 
-void Checker::on_executed(std::size_t node, WriteId id, std::uint64_t epoch) {
-  (void)node;
+void Checker::on_executed(std::size_t node, WriteId id, std::uint64_t epoch, const Values& before) {
   writes_[id].epoch = epoch;
+  history_.on_executed(node, id, epoch, before);
 }
 
 void Checker::on_acked(std::size_t node, WriteId id, bool quorum) {
@@ -227,6 +229,7 @@ void Checker::on_full_sync(std::size_t node, const DataSet& old, const Snapshot&
 }
 
 void Checker::on_forced() {
+  history_.give_up();
   for (Write& write : writes_) write.forgiven = write.forgiven || write.acked;
 }
 

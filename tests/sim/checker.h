@@ -6,6 +6,7 @@
 //   two
 //       leases live at one true instant
 //   I3  what was acknowledged with `quorum` is in every later primary
+//   I4  no read shows a session less than it must see (history.h)
 //   I5  no full sync from a lineage that is no leader's; none wipes a quorum write
 //
 // Owned by one simulation.
@@ -22,6 +23,7 @@
 #include "health/group_state.h"
 #include "health/leadership_messages.h"
 #include "tests/sim/fake_redis.h"
+#include "tests/sim/history.h"
 #include "tests/sim/node.h"
 
 namespace azimuth::sim {
@@ -30,7 +32,7 @@ class World;
 
 class Checker {
  public:
-  explicit Checker(World& world) : world_(world) {}
+  explicit Checker(World& world) : world_(world), history_(world) {}
 
   WriteId new_write(bool quorum);
   void on_save(std::size_t node, const GroupState* before, const GroupState& after);
@@ -43,7 +45,7 @@ class Checker {
   bool majority_forgot() const { return majority_forgot_; }
   void on_fence_lifted(std::size_t machine);
   void on_flush(std::size_t node, std::uint64_t epoch);
-  void on_executed(std::size_t node, WriteId id, std::uint64_t epoch);
+  void on_executed(std::size_t node, WriteId id, std::uint64_t epoch, const Values& before);
   void on_acked(std::size_t node, WriteId id, bool quorum);
   void on_full_sync(std::size_t node, const DataSet& old, const Snapshot& incoming);
   // An operator has overruled the election: what was held by others may be gone.
@@ -53,6 +55,7 @@ class Checker {
   void expect_no_loss(std::optional<std::size_t> failed);
   void stop_expecting() { expecting_ = false; }
 
+  History& history() { return history_; }
   std::uint64_t elections() const { return elections_; }
   std::uint64_t acked() const { return acked_; }
   std::uint64_t quorum_acked() const { return quorum_acked_; }
@@ -76,6 +79,7 @@ class Checker {
   bool held_elsewhere(std::size_t node, WriteId id) const;
 
   World& world_;
+  History history_;
   std::vector<Write> writes_{1};
   std::map<std::uint64_t, std::string> leader_of_;
   std::map<std::pair<std::size_t, std::uint64_t>, std::string> promised_;  // by node and epoch

@@ -1,7 +1,7 @@
-// The one defect of health/defects.h that is on. Owned by the simulator, which has one thread.
+// The one defect of conf/defects.h that is on. Owned by the simulator, which has one thread.
 #pragma once
 
-#include "health/defects.h"
+#include "conf/defects.h"
 
 namespace azimuth::sim {
 

@@ -19,6 +19,7 @@ void DataSet::add(WriteId id) {
   if (has.size() <= id) has.resize(id + 1, false);
   if (!has[id]) ++count;
   has[id] = true;
+  values[key_of(id)] = id;
   digest = (digest ^ id) * 0x9e3779b97f4a7c15;
   digest ^= digest >> 31;
 }
@@ -115,6 +116,11 @@ WriteResult FakeRedis::write(WriteId id, std::uint64_t bytes) {
   // Without a backlog the offset stands still.
   if (has_backlog_) append({0, bytes, id, false, 0});
   return WriteResult::kDone;
+}
+
+std::optional<WriteId> FakeRedis::read(std::size_t key) const {
+  if (loading()) return std::nullopt;
+  return data_.values[key];
 }
 
 void FakeRedis::wait(std::uint64_t offset, std::size_t replicas, std::function<void()> held) {

@@ -1,12 +1,14 @@
 // A redis-server as far as replication goes: replication ids, offsets, a backlog, partial and full
 // syncs, promotion, the write fence, restarts. The facts are those of Redis 7.0, measured.
 //
-// Invariants: its data set is the writes that it holds, and a digest over them in their order; each
-// item of its stream carries the digest behind it, so that a replica which applies an item to other
-// data than its primary had is found out at once. Every stimulus comes from the owner, who waits
-// while the process is paused. Owned by one simulation.
+// Invariants: its data set is the writes that it holds, a digest over them in their order, and of
+// each key the last one, which is its value; each item of its stream carries the digest behind it,
+// so that a replica which applies an item to other data than its primary had is found out at once.
+// Every stimulus comes from the owner, who waits while the process is paused. Owned by one
+// simulation.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -25,8 +27,15 @@ namespace azimuth::sim {
 
 using WriteId = std::uint32_t;  // from 1; 0: none
 
+// Each write sets one key to its own id.
+constexpr std::size_t kKeys = 8;
+constexpr std::size_t key_of(WriteId id) { return id % kKeys; }
+
+using Values = std::array<WriteId, kKeys>;  // by key
+
 struct DataSet {
   std::vector<bool> has;  // by write id
+  Values values{};
   std::uint32_t count = 0;
   std::uint64_t digest = 0;
 
@@ -92,6 +101,10 @@ class FakeRedis {
 
   // A client's write; `bytes` long in the stream.
   WriteResult write(WriteId id, std::uint64_t bytes);
+  // A client's read: the key's value. Nothing: -LOADING.
+  std::optional<WriteId> read(std::size_t key) const;
+  // ROLE, as a client gets it.
+  std::string role_reply() const;
   // WAIT: `held` is called once `replicas` have it (at once, perhaps); never after a change of
   // role.
   void wait(std::uint64_t offset, std::size_t replicas, std::function<void()> held);

@@ -115,6 +115,16 @@ PilotReply FakeRedis::role() const {
   return reply;
 }
 
+std::string FakeRedis::role_reply() const {
+  if (master()) return "*3\r\n$6\r\nmaster\r\n:" + std::to_string(offset_) + "\r\n*0\r\n";
+  const std::vector<std::string> words = role().elements;  // host, port, state, offset behind one
+  const auto bulk = [](const std::string& text) {
+    return "$" + std::to_string(text.size()) + "\r\n" + text + "\r\n";
+  };
+  return "*5\r\n" + bulk(words[0]) + bulk(words[1]) + ":" + words[2] + "\r\n" + bulk(words[3]) +
+         ":" + words[4] + "\r\n";
+}
+
 std::string FakeRedis::info(const std::string& section) const {
   const bool all = section == "all" || section == "everything" || section == "default";
   std::string text;

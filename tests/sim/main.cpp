@@ -30,7 +30,8 @@ std::uint64_t number(const char* text) {
 
 struct Totals {
   std::uint64_t runs = 0, failures = 0, events = 0, elections = 0, acked = 0, quorum = 0,
-                full_syncs = 0, forced = 0, lost_all = 0;
+                full_syncs = 0, forced = 0, lost_all = 0, reads = 0, replica_reads = 0, told = 0,
+                told_in_vain = 0, lost_reads = 0;
 };
 
 void print_failure(const RunOptions& options, const RunResult& result) {
@@ -55,6 +56,11 @@ void run_one(const RunOptions& options, Totals& totals) {
   totals.acked += result.acked;
   totals.quorum += result.quorum_acked;
   totals.full_syncs += result.full_syncs;
+  totals.reads += result.reads;
+  totals.replica_reads += result.replica_reads;
+  totals.told += result.told;
+  totals.lost_reads += result.lost_reads;
+  totals.told_in_vain += result.told_in_vain;
   totals.forced += result.forced ? 1 : 0;
   totals.lost_all += result.lost_all ? 1 : 0;
   if (options.verbose) {
@@ -83,11 +89,14 @@ int run_all(const std::vector<RunOptions>& runs) {
   const auto count = [](std::uint64_t value) { return static_cast<unsigned long long>(value); };
   std::printf(
       "%llu runs, %llu failed; %llu events, %llu elections, %llu writes acknowledged "
-      "(%llu by quorum), %llu full syncs over data, %llu runs needed an operator, %llu "
+      "(%llu by quorum), %llu reads of sessions (%llu at a replica), %llu told of a loss (%llu "
+      "where nothing of theirs was lost), %llu not told that what they had read was, %llu full "
+      "syncs over data, %llu runs needed an operator, %llu "
       "runs lost all holders of a write\n",
       count(totals.runs), count(totals.failures), count(totals.events), count(totals.elections),
-      count(totals.acked), count(totals.quorum), count(totals.full_syncs), count(totals.forced),
-      count(totals.lost_all));
+      count(totals.acked), count(totals.quorum), count(totals.reads), count(totals.replica_reads),
+      count(totals.told), count(totals.told_in_vain), count(totals.lost_reads),
+      count(totals.full_syncs), count(totals.forced), count(totals.lost_all));
   return totals.failures > 0 ? 1 : 0;
 }
 

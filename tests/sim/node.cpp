@@ -2,6 +2,7 @@
 // node_redis.cpp, the data path in node_writes.cpp.
 #include "tests/sim/node.h"
 
+#include "proxy/group/topology_of.h"
 #include "tests/sim/process.h"
 
 namespace azimuth::sim {
@@ -10,21 +11,6 @@ namespace {
 
 const GroupView kNoView{};
 const LocalRedis kNoRedis{};
-
-// As proxy/group's peer_facts.
-PeerFacts peer_facts(const NodeRecord& record) {
-  PeerFacts facts;
-  facts.alive = record.status == NodeStatus::kAlive;
-  facts.member = record.member;
-  facts.wants_vote = record.wants_vote;
-  facts.has_state = record.has_state;
-  facts.redis_ready = record.redis_ready;
-  facts.redis_empty = record.redis_empty;
-  facts.boot = record.boot;
-  facts.epoch = record.epoch;
-  facts.bootstrap_expect = record.bootstrap_expect;
-  return facts;
-}
 
 }  // namespace
 
@@ -79,7 +65,7 @@ void Node::start() {
   settings.has_redis = setup_.member;
   settings.wants_vote = setup_.votes;
   settings.bootstrap_expect = setup_.bootstrap_expect;
-  process_ = std::make_unique<Process>(record, settings, saved, now());
+  process_ = std::make_unique<Process>(world_, *this, index_, record, settings, saved, now());
   process_->told_record = record;
   process_->gossip.set_seeds(world_.seeds(index_));
   if (setup_.member) {
@@ -106,6 +92,35 @@ void Node::later(Time delay, std::function<void()> happen) {
   });
 }
 
+void Node::work(std::function<void(DataPath&)> happen) {
+  if (!process_) return;
+  work_turn(generation_, [this, happen = std::move(happen)] { happen(process_->data); });
+}
+
+void Node::work_later(Time delay, std::function<void()> happen) {
+  world_.scheduler.after(delay, [this, generation = generation_, happen = std::move(happen)] {
+    work_turn(generation, happen);
+  });
+}
+
+// The worker is another thread than the one that runs the machines.
+void Node::work_turn(std::uint64_t generation, const std::function<void()>& happen) {
+  if (generation != generation_ || !process_) return;
+  if (world_.scheduler.now() < paused_until_) {
+    world_.scheduler.at(paused_until_,
+                        [this, generation, happen] { work_turn(generation, happen); });
+    return;
+  }
+  happen();
+  if (process_) process_->data.flush();
+}
+
+DataPath& Node::data() { return process_->data; }
+
+bool Node::promoted(const FakeRedis& redis) const {
+  return process_ && process_->promoted == redis.run_id();
+}
+
 // One turn of the process's loop: something happens, and then everything that follows from it.
 void Node::turn(std::uint64_t generation, const std::function<void()>& happen) {
   if (generation != generation_ || !process_) return;
@@ -126,6 +141,8 @@ void Node::pump() {
     feed_record();
     moved |= carry_out_gossip();
     if (!moved) {
+      publish();
+      process_->data.flush();
       mind_drain();
       world_.on_turn(index_);
       return arm();
@@ -157,6 +174,9 @@ bool Node::feed_leadership() {
       (!process_->told_any_redis || process_->pilot->facts() != process_->told_redis)) {
     process_->told_any_redis = true;
     process_->told_redis = process_->pilot->facts();
+    if (process_->told_redis.done == OrderKind::kLead) {
+      process_->promoted = process_->told_redis.run_id;
+    }
     process_->leadership.on_redis(now(), process_->told_redis);
     moved = true;
   }
@@ -174,9 +194,17 @@ void Node::feed_record() {
   record.redis_empty = redis.empty;
   record.replid = redis.replid;
   record.offset = redis.offset;
-  record.readable = redis.done_epoch == seen.epoch &&
-                    (redis.done == OrderKind::kFollow || redis.done == OrderKind::kLead);
+  if (process_->pilot) {
+    const bool intact = process_->leadership.state().intact_run_id == redis.run_id;
+    record.readable = intact && is_readable(redis, seen);
+  }
+  record.replica_port = !seen.leading && process_->tunnel_epoch == seen.epoch
+                            ? process_->tunnel_port
+                            : std::uint16_t{0};
   if (record == process_->told_record) return;
+  const NodeRecord& told = process_->told_record;
+  process_->topology_stale |= record.readable != told.readable || record.epoch != told.epoch ||
+                              record.replica_port != told.replica_port;
   process_->told_record = record;
   process_->gossip.update_self(record);
 }
@@ -243,6 +271,7 @@ bool Node::carry_out_gossip() {
       world_.node(to).on_gossip(world_.address_of(index_), bytes);
     });
   }
+  process_->topology_stale |= !out.events.empty();
   for (const auto& event : out.events) {
     if (event.news != GossipOutbox::News::kUpdated) {
       world_.trace(index_, "gossip " + std::to_string(static_cast<int>(event.news)) + " " +
@@ -250,6 +279,26 @@ bool Node::carry_out_gossip() {
     }
   }
   return !out.events.empty();
+}
+
+// What the worker routes by; it hears of it a moment later.
+void Node::publish() {
+  GroupView& published = process_->published;
+  published.lease_until = view().lease_until;  // renewed all the time, and no news
+  const bool news = view() != published;
+  if (news) published = view();
+  if (!std::exchange(process_->topology_stale, false) && !news) return;
+  const Endpoint redis;
+  const GroupSight sight{
+      process_->gossip.self(),           process_->gossip.nodes(), published, facts(), redis,
+      process_->leadership.state().forks};
+  Topology topology = topology_of(sight);
+  if (topology == *process_->topology) return;
+  process_->topology = std::make_shared<const Topology>(std::move(topology));
+  process_->topology_due = std::max(process_->topology_due, world_.scheduler.now()) +
+                           world_.random.between(us(10), us(300));
+  work_later(process_->topology_due - world_.scheduler.now(),
+             [this, fresh = process_->topology] { process_->data.set_topology(fresh); });
 }
 
 void Node::on_gossip(const std::string& from, const std::string& bytes) {

@@ -24,6 +24,7 @@
 namespace azimuth::sim {
 
 class World;
+class DataPath;
 
 struct NodeSetup {
   std::string id, zone;
@@ -73,6 +74,14 @@ class Node {
   // 0: no such port is open here.
   std::uint64_t tunnel_epoch(std::uint16_t port) const;
 
+  // A turn of the worker's loop, unless the process is gone by then; later while it is paused.
+  void work(std::function<void(DataPath&)> happen);
+  void work_later(Time delay, std::function<void()> happen);
+  DataPath& data();
+  std::uint64_t boot() const { return generation_; }
+  // This process of Redis is the one that was promoted here.
+  bool promoted(const FakeRedis& redis) const;
+
   void on_gossip(const std::string& from, const std::string& bytes);
   void on_group_message(const std::string& from, const std::string& bytes);
   void on_tap_bytes(std::uint64_t offset);
@@ -91,12 +100,14 @@ class Node {
   void later(Time delay, std::function<void()> happen);
   void turn(std::uint64_t generation, const std::function<void()>& happen);
   void pump();
+  void work_turn(std::uint64_t generation, const std::function<void()>& happen);
   bool feed_leadership();
   void feed_record();
   bool carry_out_leadership();
   bool save(const GroupState& state);
   bool carry_out_pilot();
   bool carry_out_gossip();
+  void publish();
   void arm();
   void tick();
 

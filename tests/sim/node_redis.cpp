@@ -1,4 +1,5 @@
 // The node and its Redis: the pilot's connection, the tap, the tunnel port.
+#include "proxy/group/topology_of.h"
 #include "tests/sim/process.h"
 
 namespace azimuth::sim {
@@ -65,6 +66,7 @@ void Node::on_redis_gone() {
     process_->upstream = 0;
     process_->upstream_from = world_.scheduler.now() + ms(10);
     process_->in_flight = 0;
+    work_later(0, [this] { process_->data.on_redis_gone(); });
     // Control may be busy: it writes the state file.
     const Time late = world_.random.between(0, world_.random.chance(0.2) ? ms(60) : ms(3));
     later(late, [this, number] {
@@ -127,6 +129,11 @@ void Node::on_tap_bytes(std::uint64_t offset) {
   later(process_->tap_due - world_.scheduler.now(), [this, offset, number = process_->tap_number] {
     if (process_->tap_number != number || process_->tap != Process::Tap::kAttached) return;
     process_->pilot->on_applied(now(), offset);
+    // Only what follows this epoch's primary has an offset that says something in this epoch.
+    const GroupView& seen = view();
+    if (!seen.leading && is_readable(facts(), seen)) {
+      process_->data.set_applied({seen.epoch, offset});
+    }
   });
 }
 

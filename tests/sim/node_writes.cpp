@@ -46,8 +46,11 @@ void Node::execute(const WriteRequest& request, std::uint64_t epoch) {
   ++process_->in_flight;
   server.post(world_.random.between(us(10), us(80)),
               [this, request, epoch, generation = generation_](FakeRedis& redis) {
+                const Values before = redis.data().values;
                 const WriteResult result = redis.write(request.id, request.bytes);
-                if (result == WriteResult::kDone) world_.on_executed(index_, request, epoch);
+                if (result == WriteResult::kDone) {
+                  world_.on_executed(index_, request.id, epoch, before);
+                }
                 const std::uint64_t offset = redis.offset();
                 if (generation != generation_ || !process_) return;
                 later(world_.random.between(us(10), us(80)),
@@ -85,7 +88,8 @@ void Node::mind_drain() {
     process_->told_drained = false;
     return;
   }
-  if (process_->in_flight > 0 || process_->told_drained) return;
+  const bool quiet = process_->in_flight == 0 && process_->data.quiet();
+  if (!quiet || process_->told_drained) return;
   process_->told_drained = true;
   later(us(100), [this] { process_->leadership.on_drained(now()); });
 }

@@ -38,6 +38,7 @@ struct Plan {
   NetworkWeather weather;
   std::uint64_t write_bytes_most = 200;
   Time write_every = ms(25);
+  std::size_t sessions = 4;  // that read as well
   Time trouble_for = seconds_of(30);
   double disk_loss = 0;  // of the crashes of a machine
   const Scenario* scenario = nullptr;

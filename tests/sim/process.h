@@ -5,20 +5,23 @@
 #include <memory>
 #include <string>
 
+#include "tests/sim/data_path.h"
 #include "tests/sim/node.h"
 #include "tests/sim/world.h"
 
 namespace azimuth::sim {
 
 struct Node::Process {
-  Process(const NodeRecord& record, const LeadershipSettings& settings,
-          std::optional<GroupState> saved, Instant now)
+  Process(World& world, Node& node, std::size_t index, const NodeRecord& record,
+          const LeadershipSettings& settings, std::optional<GroupState> saved, Instant now)
       : gossip(record, GossipTimes{}, now),
-        leadership(settings, std::move(saved), record.boot, now) {}
+        leadership(settings, std::move(saved), record.boot, now),
+        data(world, node, index) {}
 
   Gossip gossip;
   Leadership leadership;
   std::unique_ptr<RedisPilot> pilot;  // of a member
+  DataPath data;                      // of its worker
 
   // What has been passed on, so that only what is new is.
   std::map<std::string, PeerFacts> told_peers;
@@ -45,7 +48,14 @@ struct Node::Process {
   std::uint64_t want_tunnel = 0, tunnel_epoch = 0;
   std::uint16_t tunnel_port = 0;
 
-  // The data path.
+  // What the worker is told.
+  GroupView published;
+  bool topology_stale = true;
+  std::shared_ptr<const Topology> topology = std::make_shared<const Topology>();
+  Time topology_due = 0;
+  std::string promoted;  // run_id of the process that was last seen promoted
+
+  // The data path of those who only write.
   std::uint64_t in_flight = 0;
   bool told_drained = false;
   std::uint64_t upstream = 0;  // the Redis process that the workers are connected to; 0: none

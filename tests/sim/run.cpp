@@ -30,6 +30,11 @@ class Run {
     result.acked = world_.checker.acked();
     result.quorum_acked = world_.checker.quorum_acked();
     result.full_syncs = world_.full_syncs_over_data();
+    result.reads = world_.sessions.reads();
+    result.replica_reads = world_.sessions.replica_reads();
+    result.lost_reads = world_.checker.history().lost_reads();
+    result.told = world_.checker.history().told();
+    result.told_in_vain = world_.checker.history().told_in_vain();
     result.forced = forced_;
     result.lost_all = world_.checker.quorum_forgiven() > 0;
     return result;
@@ -45,6 +50,12 @@ class Run {
       world_.scheduler.at(world_.random.between(0, ms(800)), [this, i] { world_.start(i); });
     }
     next_write();
+    world_.sessions.start(plan_.sessions);
+  }
+
+  void set_writing(bool writing) {
+    writing_ = writing;
+    world_.sessions.set_writing(writing);
   }
 
   void next_write() {
@@ -175,9 +186,9 @@ class Run {
 
   bool wait_same() {
     const auto settled = [this] { return same_data(); };
-    writing_ = false;
+    set_writing(false);
     const bool same = wait_for(kSameDataWithin, settled);
-    writing_ = true;
+    set_writing(true);
     if (!same && going()) world_.fail(0, "liveness", "data sets differ in a whole, quiet group");
     pass(world_.random.between(ms(50), ms(500)));
     return same;

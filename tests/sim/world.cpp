@@ -4,12 +4,15 @@
 #include <charconv>
 #include <cstdio>
 
+#include "tests/sim/data_path.h"
+
 namespace azimuth::sim {
 
 World::World(const Plan& of, bool verbose)
     : random(of.seed * 2),
       network(scheduler, random, of.machines.size()),
       checker(*this),
+      sessions(*this),
       plan(of),
       verbose_(verbose) {
   network.weather = of.weather;
@@ -124,6 +127,38 @@ void World::on_redis_gone(std::size_t machine) {
 
 void World::on_node_gone(std::size_t machine, bool machine_too) {
   for (const auto& tunnel : std::vector(tunnels_)) tunnel->on_node_gone(machine, machine_too);
+  for (const auto& each : std::vector(links_)) {
+    const LinkRef link = each.lock();
+    if (!link) continue;
+    if (link->near == machine) {
+      link->near_gone = true;
+      link->up.queue.clear();
+    }
+    if (link->far != machine || link->far_boot == 0) continue;
+    // A dead machine says nothing: the other end finds out by its silence.
+    link->far_gone = true;
+    scheduler.after(machine_too ? seconds_of(2) : network.delay(),
+                    [this, link] { break_link(link); });
+  }
+  sessions.on_node_gone(machine);
+}
+
+void World::add_link(const LinkRef& link) {
+  std::erase_if(links_, [](const auto& each) { return each.expired(); });
+  links_.push_back(link);
+}
+
+void World::break_link(const LinkRef& link) {
+  link->far_gone = true;
+  link->up.queue.clear();
+  link->down.queue.clear();
+  nodes_[link->near]->work([link](DataPath& data) { data.on_link_end(link, link->sent); });
+}
+
+void World::reply_to_session(std::size_t session, std::uint64_t connection, Time when,
+                             const Reply& reply) {
+  scheduler.at(
+      when, [this, session, connection, reply] { sessions.on_reply(session, connection, reply); });
 }
 
 void World::on_tap_bytes(std::size_t machine, std::uint64_t offset) {
@@ -158,8 +193,9 @@ void World::on_group_message(std::size_t machine, std::string_view to,
 
 void World::on_flush(std::size_t machine, std::uint64_t epoch) { checker.on_flush(machine, epoch); }
 
-void World::on_executed(std::size_t machine, const WriteRequest& request, std::uint64_t epoch) {
-  checker.on_executed(machine, request.id, epoch);
+void World::on_executed(std::size_t machine, WriteId id, std::uint64_t epoch,
+                        const Values& before) {
+  checker.on_executed(machine, id, epoch, before);
 }
 
 void World::on_acked(std::size_t machine, WriteId id, bool quorum) {

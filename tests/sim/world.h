@@ -17,6 +17,7 @@
 #include "tests/sim/plan.h"
 #include "tests/sim/redis_server.h"
 #include "tests/sim/scheduler.h"
+#include "tests/sim/sessions.h"
 #include "tests/sim/tunnel.h"
 
 namespace azimuth::sim {
@@ -34,6 +35,7 @@ class World {
   Random random;
   Network network;
   Checker checker;
+  Sessions sessions;
   const Plan& plan;
 
   std::size_t size() const { return nodes_.size(); }
@@ -76,9 +78,17 @@ class World {
   void on_save(std::size_t machine, const GroupState* before, const GroupState& after);
   void on_group_message(std::size_t machine, std::string_view to, const GroupMessage& message);
   void on_flush(std::size_t machine, std::uint64_t epoch);
-  void on_executed(std::size_t machine, const WriteRequest& request, std::uint64_t epoch);
+  // `before`: what the write found.
+  void on_executed(std::size_t machine, WriteId id, std::uint64_t epoch, const Values& before);
   void on_acked(std::size_t machine, WriteId id, bool quorum);
 
+  // Connections of workers to the Redis of other nodes.
+  void add_link(const LinkRef& link);
+  void break_link(const LinkRef& link);  // the network does it: neither end knows how far it got
+  void reply_to_session(std::size_t session, std::uint64_t connection, Time when,
+                        const Reply& reply);
+
+  bool verbose() const { return verbose_; }
   void trace(std::size_t machine, std::string_view what);
   void fail(std::size_t machine, std::string_view kind, std::string_view what);
   const std::optional<Failure>& failure() const { return failure_; }
@@ -91,6 +101,7 @@ class World {
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::unique_ptr<RedisServer>> servers_;
   std::vector<std::shared_ptr<Tunnel>> tunnels_;
+  std::vector<std::weak_ptr<Link>> links_;
   std::optional<Failure> failure_;
   std::uint16_t ports_ = 10000;
   std::uint64_t ids_ = 0;

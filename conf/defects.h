@@ -1,5 +1,6 @@
-// Deliberate defects, by which the simulator proves that it would notice: each is a line in a
-// machine of this room that does the wrong thing while its defect is switched on.
+// Deliberate defects, by which the simulator proves that it would notice: each is a line in a pure
+// room, or in the simulator's stand-in for the data path, that does the wrong thing while its
+// defect is switched on.
 //
 // Invariant: outside of the simulator's own build (AZIMUTH_DEFECTS) every one is off, and known to
 // be off at compile time. Pure; tests/sim owns the switch.
@@ -25,6 +26,10 @@ enum class Defect : std::uint8_t {
   kTwoVotersAtOnce,        // the electorate changes again before a majority knows the last change
   kHandOverWithoutTarget,  // a successor leads before it has all that the old leader had
   kWriteAfterLease,        // the leader goes by its lease for longer than it was granted
+  kEpochsCompared,         // an offset of an older epoch is taken for one of this epoch
+  kTapOfAnotherProcess,    // what the tap has pushed is believed of whatever process answers
+  kTagBeforeWrite,         // a write's position is asked for in front of it
+  kFloorLostAtReconnect,   // a token does not raise the floor
 };
 
 #ifdef AZIMUTH_DEFECTS
