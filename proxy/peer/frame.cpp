@@ -11,7 +11,7 @@ namespace {
 
 bool known(std::uint8_t type) {
   return type >= static_cast<std::uint8_t>(FrameType::kHello) &&
-         type <= static_cast<std::uint8_t>(FrameType::kPong);
+         type <= static_cast<std::uint8_t>(FrameType::kPacked);
 }
 
 }  // namespace
@@ -24,6 +24,8 @@ std::string encode(const HelloFrame& frame) {
   out.text(frame.cluster);
   out.text(frame.node);
   out.text(frame.zone);
+  out.number(frame.packs);
+  out.text(frame.region);
   return out.take();
 }
 
@@ -36,6 +38,10 @@ std::optional<HelloFrame> decode_hello(std::string_view payload) {
   frame.cluster = in.text(kNameBytesMax);
   frame.node = in.text(kNameBytesMax);
   frame.zone = in.text(kNameBytesMax);
+  if (!in.ok()) return std::nullopt;
+  if (in.at_end()) return frame;  // of a release that does not pack
+  frame.packs = static_cast<std::uint32_t>(in.number(UINT32_MAX));
+  frame.region = in.text(kNameBytesMax);
   if (!in.ok()) return std::nullopt;
   return frame;
 }
@@ -87,6 +93,19 @@ std::optional<std::uint64_t> decode_window(std::string_view payload) {
   const std::uint64_t credit = in.number(kTunnelWindowBytes);
   if (!in.ok()) return std::nullopt;
   return credit;
+}
+
+std::string encode_packed(std::uint32_t format) {
+  WireWriter out;
+  out.number(format);
+  return out.take();
+}
+
+std::optional<std::uint32_t> decode_packed(std::string_view payload) {
+  WireReader in(payload);
+  const auto format = static_cast<std::uint32_t>(in.number(UINT32_MAX));
+  if (!in.ok()) return std::nullopt;
+  return format;
 }
 
 void write_frame_header(char* to, FrameType type, std::uint32_t stream, std::size_t size) {

@@ -32,6 +32,7 @@ enum class FrameType : std::uint8_t {
   kEnd = 7,
   kPing = 8,
   kPong = 9,
+  kPacked = 10,  // plain text; all that follows it in its direction is packed (proxy/peer/pack.h)
 };
 
 // What a stream is for; said when it is opened.
@@ -52,6 +53,8 @@ struct HelloFrame {
   std::uint32_t version_least = kLinkVersionLeast, version_most = kLinkVersionMost;
   std::uint64_t boot = 0;
   std::string cluster, node, zone;
+  std::uint32_t packs = 0;  // the formats of packing that its sender reads, as bits
+  std::string region;       // of a release that packs
 };
 
 struct OpenFrame {
@@ -69,11 +72,13 @@ std::string encode(const HelloFrame& frame);
 std::string encode(const OpenFrame& frame);
 std::string encode(const EndFrame& frame);
 std::string encode_window(std::uint64_t credit);
+std::string encode_packed(std::uint32_t format);
 std::optional<HelloFrame> decode_hello(std::string_view payload);
 // A kind that this release does not know comes back as it is, to be refused.
 std::optional<OpenFrame> decode_open(std::string_view payload);
 std::optional<EndFrame> decode_end(std::string_view payload);
 std::optional<std::uint64_t> decode_window(std::string_view payload);
+std::optional<std::uint32_t> decode_packed(std::string_view payload);
 
 // Writes a header to `to`, which has room for kFrameHeaderBytes. `size` <= kLinkFrameBytesMax.
 void write_frame_header(char* to, FrameType type, std::uint32_t stream, std::size_t size);

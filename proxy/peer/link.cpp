@@ -89,8 +89,13 @@ void Link::on_readable() {
   heard_ = grown_ = true;
   heard_ms_ = links_.now_ms();
   links_.metrics().bytes_in.add(static_cast<std::uint64_t>(n));
+  wire_in_ += static_cast<std::size_t>(n);
   channel_->receive({wire.data(), static_cast<std::size_t>(n)});
   while (!dead()) {
+    if (unpacking_ != nullptr) {
+      if (!read_packed()) break;
+      continue;
+    }
     const Links::Space space = links_.receive_space();
     const std::size_t got = channel_->read(space.data, space.size);
     after_channel();
@@ -98,6 +103,9 @@ void Link::on_readable() {
     links_.received(got);
     consume(space.block, space.data, space.data + got);
   }
+  if (traffic_ == nullptr) return;
+  traffic_->in.add(turn_in_, std::exchange(wire_in_, 0));
+  turn_in_ = {};
 }
 
 // The channel's state may have changed, and it may have something to say.
@@ -114,6 +122,9 @@ void Link::after_channel() {
         hello.cluster = own.cluster;
         hello.node = own.node;
         hello.zone = own.zone;
+        hello.region = own.region;
+        offered_ = offers_packing();
+        hello.packs = offered_ ? kPackFormat : 0;
         // Straight to the channel: what waits in plain_ waits for the answer to this.
         const std::string payload = encode(hello);
         std::string frame(kFrameHeaderBytes, '\0');
@@ -133,12 +144,9 @@ void Link::flush() {
   dirty_ = false;
   if (channel_ == nullptr || dead() || want_write_) return;
   ++turn_;
+  if (packing_ != nullptr && holds_back()) return update_poll();
   while (true) {
-    if (channel_->wire().empty() && up() && !plain_.empty()) {
-      channel_->write(plain_);
-      plain_.clear();
-      last_data_at_ = SIZE_MAX;
-    }
+    if (channel_->wire().empty() && up() && !plain_.empty()) put_on_channel();
     const std::string_view wire = channel_->wire();
     if (wire.empty()) break;
     const ssize_t n = ::send(fd_, wire.data(), wire.size(), MSG_NOSIGNAL);
@@ -157,6 +165,19 @@ void Link::flush() {
   const std::size_t unsent = plain_.size() + channel_->wire().size();
   if (reading_stopped_ && unsent < kLinkAnswerBytesMax / 2) reading_stopped_ = false;
   update_poll();
+}
+
+// What this turn has gathered, as the peer is to get it. The channel's wire is empty.
+void Link::put_on_channel() {
+  if (packing_ != nullptr) {
+    pack_turn();
+  } else {
+    channel_->write(plain_);
+  }
+  traffic_->out.add(turn_out_, channel_->wire().size());
+  turn_out_ = {};
+  plain_.clear();
+  last_data_at_ = SIZE_MAX;
 }
 
 void Link::on_writable() {
@@ -199,6 +220,7 @@ void Link::close_socket() {
 // --- time --------------------------------------------------------------------------------------
 
 void Link::on_tick(std::uint64_t now_ms) {
+  if (packing_ != nullptr || unpacking_ != nullptr) tick_packing(now_ms);
   if (unfinished()) {
     if (now_ms >= deadline_ms_) die(LinkFault::kTimeout, "no answer in time");
     return;
@@ -227,6 +249,7 @@ void Link::die(LinkFault fault, std::string_view why) {
   const bool was_up = up();
   state_ = State::kDead;
   close_socket();
+  end_packing();
   last_found_ = nullptr;
   starving_.clear();
   for (auto& [id, stream] : streams_) {

@@ -24,6 +24,8 @@
 
 #include "proxy/data/buffer.h"
 #include "proxy/peer/frame.h"
+#include "proxy/peer/link_packing.h"
+#include "proxy/peer/link_traffic.h"
 #include "proxy/peer/tls.h"
 
 namespace azimuth {
@@ -114,6 +116,7 @@ enum class LinkFault : std::uint8_t {
   kUnsafe,    // does not know the cluster key, or speaks no TLS (or speaks it where we do not)
   kForeign,   // another cluster, or a release that cannot talk with ours
   kProtocol,  // a frame that makes no sense
+  kCorrupt,   // packed bytes that are none, or that unpack to more than they may
   kClosed,    // by the peer
   kIdle,      // by us: no streams for long
   kCrowded,   // by us: too many unfinished handshakes or links
@@ -144,6 +147,9 @@ class Link {
   const std::string& name() const { return name_; }
   const HelloFrame& peer() const { return peer_; }
   std::size_t streams() const { return streams_.size(); }
+  // Whether what goes out, and what comes in, is packed.
+  bool packs() const { return packing_ != nullptr; }
+  bool unpacks() const { return unpacking_ != nullptr; }
 
  private:
   friend class Stream;
@@ -169,10 +175,26 @@ class Link {
   void put_data(Stream& stream, const iovec* pieces, int count, std::size_t n);
   void put_frame(FrameType type, std::uint32_t stream, std::string_view payload);
   void starve(Stream& stream);
+  void put_on_channel();
   void mark_dirty();
   void update_poll();
   void close_socket();
   void protocol_error(std::string_view why) { die(LinkFault::kProtocol, why); }
+
+  // --- packing: link_packing.cpp
+  bool offers_packing();
+  void meet_peer();
+  void begin_packing();
+  void on_packed(std::string_view payload);
+  bool holds_back();
+  bool room_to_pack();
+  void pack_turn();
+  void tick_packing(std::uint64_t now_ms);
+  void note_tunnel();
+  bool read_packed();
+  void unpack(std::string_view wire);
+  std::size_t paid_in() const;
+  void end_packing();
 
   Links& links_;
   const std::string name_;  // the peer's address
@@ -200,7 +222,14 @@ class Link {
   bool grown_ = true;              // its buffers may be large
   std::uint64_t heard_ms_ = 0;
   std::uint64_t pinged_ms_ = 0;
-  std::uint64_t used_ms_ = 0;  // when it last had a stream
+  std::uint64_t used_ms_ = 0;                 // when it last had a stream
+  bool offered_ = false;                      // our HELLO said that we read packed bytes
+  bool tunnels_ = false;                      // it carries, or has carried, replication
+  std::unique_ptr<LinkPacking> packing_;      // null: what goes out is not packed
+  std::unique_ptr<LinkUnpacking> unpacking_;  // null: what comes in is not packed
+  PeerTraffic* traffic_ = nullptr;            // from HELLO on
+  KindBytes turn_out_{}, turn_in_{};          // not yet counted there
+  std::size_t wire_in_ = 0;
 };
 
 }  // namespace azimuth

@@ -14,6 +14,20 @@ std::int64_t window_of(StreamKind kind) {
   return kind == StreamKind::kTunnel ? kTunnelWindowBytes : kStreamWindowBytes;
 }
 
+std::size_t counted_as(StreamKind kind) {
+  switch (kind) {
+    case StreamKind::kCommands:
+      return static_cast<std::size_t>(LinkKind::kCommands);
+    case StreamKind::kReads:
+      return static_cast<std::size_t>(LinkKind::kReads);
+    case StreamKind::kTunnel:
+      return static_cast<std::size_t>(LinkKind::kTunnels);
+  }
+  return static_cast<std::size_t>(LinkKind::kControl);
+}
+
+constexpr auto kControlFrames = static_cast<std::size_t>(LinkKind::kControl);
+
 }  // namespace
 
 // --- one end of a stream -----------------------------------------------------------------------
@@ -98,6 +112,8 @@ void Stream::end(StreamEnd end, std::uint64_t delivered) {
   frame.end = end;
   frame.delivered = delivered;
   link_->put_frame(FrameType::kEnd, id_, encode(frame));
+  // What the peer may have sent meanwhile is passed over, and no window counts it any more.
+  if (link_->unpacking_ != nullptr) link_->unpacking_->unpaid_left += receive_window_;
   link_->forget(*this);
 }
 
@@ -110,6 +126,7 @@ std::size_t Link::room() const {
 
 void Link::put_data(Stream& stream, const iovec* pieces, int count, std::size_t n) {
   // What a stream sends in several pieces in one turn goes in one frame where it can.
+  const std::size_t taken = n;
   std::size_t size = n;
   if (last_data_at_ != SIZE_MAX && last_data_stream_ == stream.id_ &&
       plain_.size() - last_data_at_ - kFrameHeaderBytes + n <= kLinkFrameBytesMax) {
@@ -125,6 +142,8 @@ void Link::put_data(Stream& stream, const iovec* pieces, int count, std::size_t 
     plain_.append(static_cast<const char*>(pieces[i].iov_base), part);
     n -= part;
   }
+  turn_out_[counted_as(stream.kind_)] += taken;
+  if (packing_ != nullptr) packing_->note(stream.kind_, links_.now_ms(), plain_, taken);
   mark_dirty();
 }
 
@@ -135,6 +154,7 @@ void Link::put_frame(FrameType type, std::uint32_t stream, std::string_view payl
   plain_.append(header, kFrameHeaderBytes);
   plain_ += payload;
   last_data_at_ = SIZE_MAX;
+  turn_out_[kControlFrames] += kFrameHeaderBytes + payload.size();
   mark_dirty();
   if (!reading_stopped_ && up() && plain_.size() > kLinkAnswerBytesMax) {
     reading_stopped_ = true;
@@ -179,6 +199,7 @@ Stream& Link::open(std::string_view node, StreamKind kind, std::uint64_t epoch, 
   Stream& opened = *stream;
   streams_.emplace(id, std::move(stream));
   links_.metrics().streams.add(1);
+  if (kind == StreamKind::kTunnel) note_tunnel();
   OpenFrame frame;
   frame.kind = kind;
   frame.epoch = epoch;
@@ -219,7 +240,8 @@ void Link::consume(const BlockRef& block, const char* p, const char* end) {
         return protocol_error("a frame longer than any");
       case FrameReader::Got::kControl:
         on_frame(frame);
-        break;
+        if (frame.type != FrameType::kPacked) break;
+        return unpack({p, static_cast<std::size_t>(end - p)});
       case FrameReader::Got::kData:
         on_data(block, frame.stream, frame.bytes);
         break;
@@ -237,17 +259,20 @@ void Link::on_data(const BlockRef& block, std::uint32_t id, std::string_view byt
   }
   stream->receive_window_ -= static_cast<std::int64_t>(bytes.size());
   if (stream->receive_window_ < 0) return protocol_error("DATA beyond the window");
+  turn_in_[counted_as(stream->kind_)] += bytes.size();
   stream->user_->on_stream_data(block, bytes);
   stream->note_consumed(bytes.size());
 }
 
 void Link::on_frame(const FrameView& frame) {
   links_.metrics().frames_in.add();
+  turn_in_[kControlFrames] += kFrameHeaderBytes + frame.bytes.size();
   if (frame.type == FrameType::kHello) return on_hello(frame.bytes);
   if (!up()) return protocol_error("a frame before HELLO");
   if (frame.type == FrameType::kOpen) return on_open(frame.stream, frame.bytes);
   if (frame.type == FrameType::kPing) return put_frame(FrameType::kPong, 0, {});
   if (frame.type == FrameType::kPong) return;
+  if (frame.type == FrameType::kPacked) return on_packed(frame.bytes);
   Stream* stream = find(frame.stream);
   if (stream == nullptr) {
     if (frame.stream == 0 || frame.stream > last_id_) protocol_error("a stream never opened");
@@ -269,6 +294,7 @@ void Link::on_frame(const FrameView& frame) {
     case FrameType::kData:
     case FrameType::kPing:
     case FrameType::kPong:
+    case FrameType::kPacked:
       break;
   }
 }
@@ -285,6 +311,7 @@ void Link::on_hello(std::string_view payload) {
     return die(LinkFault::kForeign, "no version of the protocol in common");
   }
   state_ = State::kUp;
+  meet_peer();
   links_.on_link_up(*this);
   if (!plain_.empty()) mark_dirty();
   update_poll();
@@ -307,6 +334,7 @@ void Link::on_open(std::uint32_t id, std::string_view payload) {
   Stream& offered = *stream;
   streams_.emplace(id, std::move(stream));
   links_.metrics().streams.add(1);
+  if (frame->kind == StreamKind::kTunnel) note_tunnel();
   links_.host_->on_stream_offered(offered);
   AZIMUTH_CHECK(offered.gone_ || offered.user_ != nullptr);
 }

@@ -34,6 +34,8 @@ std::string_view fault_name(LinkFault fault) {
       return "foreign";
     case LinkFault::kProtocol:
       return "protocol";
+    case LinkFault::kCorrupt:
+      return "corrupt";
     case LinkFault::kClosed:
       return "closed";
     case LinkFault::kIdle:
@@ -56,10 +58,12 @@ Links::Links(uv_loop_t* loop, LinkSettings settings, StreamHost* host, LinkMetri
       channels_(settings_.plaintext ? make_plaintext(settings_.psk) : make_tls(settings_.psk)),
       tick_(new uv_timer_t),
       soon_(new uv_timer_t),
+      wake_(new uv_timer_t),
       wire_(kReceiveBlockBytes) {
   uv_timer_init(loop_, tick_);
   uv_timer_init(loop_, soon_);
-  tick_->data = soon_->data = this;
+  uv_timer_init(loop_, wake_);
+  tick_->data = soon_->data = wake_->data = this;
 }
 
 Links::~Links() { close(); }
@@ -72,6 +76,7 @@ void Links::close() {
   on_soon();
   close_and_free(tick_);
   close_and_free(soon_);
+  close_and_free(wake_);
 }
 
 // --- links to others ---------------------------------------------------------------------------
@@ -119,7 +124,10 @@ void Links::on_link_up(Link& link) {
     if (at != peers_.end()) at->second.backoff.reset();
   }
   log_event(LogLevel::kDebug, "link_up",
-            {{"peer", link.name()}, {"node", link.peer().node}, {"made", link.opener()}});
+            {{"peer", link.name()},
+             {"node", link.peer().node},
+             {"made", link.opener()},
+             {"packed", link.packs()}});
 }
 
 void Links::on_link_dead(Link& link, bool was_up, LinkFault fault, std::string_view why) {
@@ -128,7 +136,8 @@ void Links::on_link_dead(Link& link, bool was_up, LinkFault fault, std::string_v
   // A stranger at the door is news, once in a while (the log limits itself); a peer that is away is
   // told of by those who watch it.
   const bool wrong = fault == LinkFault::kUnsafe || fault == LinkFault::kForeign ||
-                     fault == LinkFault::kProtocol || fault == LinkFault::kCrowded;
+                     fault == LinkFault::kProtocol || fault == LinkFault::kCorrupt ||
+                     fault == LinkFault::kCrowded;
   log_event(wrong   ? LogLevel::kWarn
             : quiet ? LogLevel::kDebug
                     : LogLevel::kInfo,
@@ -162,6 +171,9 @@ void Links::count_fault(LinkFault fault, bool was_up) {
       return metrics_.links_crowded.add();
     case LinkFault::kIdle:
       return;
+    case LinkFault::kCorrupt:
+      metrics_.links_corrupt.add();
+      break;
     case LinkFault::kConnect:
     case LinkFault::kTimeout:
     case LinkFault::kProtocol:
@@ -243,6 +255,7 @@ void Links::flush() {
   // A link that dies here tells nobody before the next turn, so the list does not grow.
   for (Link* link : dirty_) link->flush();
   dirty_.clear();
+  if (!buried_links_.empty()) std::erase_if(waiting_, [](Link* link) { return link->dead(); });
   buried_links_.clear();
   buried_streams_.clear();
 }
@@ -313,6 +326,38 @@ void Links::on_tick() {
   });
   if (listener_ != nullptr && !accepting_) watch_listener(true);
   if (peers_.empty() && accepted_.empty()) uv_timer_stop(tick_);
+}
+
+// --- packing -----------------------------------------------------------------------------------
+
+std::optional<PeerPlace> Links::place_of(std::string_view node) const {
+  return places_ ? places_(node) : std::nullopt;
+}
+
+bool Links::charge(std::size_t bytes) {
+  if (bytes > kPackMemoryBytesMax - std::min(pack_bytes_, kPackMemoryBytesMax)) return false;
+  pack_bytes_ += bytes;
+  return true;
+}
+
+void Links::wake_at(Link& link, std::uint64_t due_ms) {
+  if (std::find(waiting_.begin(), waiting_.end(), &link) == waiting_.end()) {
+    waiting_.push_back(&link);
+  }
+  const std::uint64_t in_ms = due_ms > now_ms() ? due_ms - now_ms() : 0;
+  if (uv_is_active(reinterpret_cast<uv_handle_t*>(wake_)) != 0 &&
+      uv_timer_get_due_in(wake_) <= in_ms) {
+    return;
+  }
+  uv_timer_start(
+      wake_, [](uv_timer_t* timer) { static_cast<Links*>(timer->data)->on_wake(); }, in_ms, 0);
+}
+
+// Whose time it is not yet comes back.
+void Links::on_wake() {
+  std::vector<Link*> waiting;
+  waiting.swap(waiting_);
+  for (Link* link : waiting) link->mark_dirty();
 }
 
 std::unique_ptr<SecureChannel> Links::make_channel(bool opener) { return channels_->make(opener); }

@@ -12,11 +12,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
+#include "conf/settings.h"
 #include "health/backoff.h"
 #include "proxy/control/metrics.h"
 #include "proxy/data/socket.h"
@@ -26,10 +28,18 @@ namespace azimuth {
 
 // Who we are, and how we prove it.
 struct LinkSettings {
-  std::string cluster, node, zone;
+  std::string cluster, node, zone, region;
   std::uint64_t boot = 0;
   std::string psk;         // 32 bytes, derived from the cluster key for links
   bool plaintext = false;  // peer.plaintext: no encryption; the key is still asked for
+  Compression compression = Compression::kAuto;
+  std::uint32_t level_min = 1, level_max = 6;
+  std::uint32_t delay_ms = 0;
+};
+
+// Where a node stands, by the group's record of it.
+struct PeerPlace {
+  std::string zone, region;
 };
 
 // Takes the streams that other nodes open: the relays to the local Redis.
@@ -48,11 +58,12 @@ struct LinkMetrics {
   Gauge links;    // that are up, both ways
   Gauge streams;  // open on them, both ways
   Counter links_made, links_accepted;
-  Counter links_unsafe, links_foreign, links_lost, links_failed, links_crowded;
+  Counter links_unsafe, links_foreign, links_lost, links_failed, links_crowded, links_corrupt;
   Counter bytes_in, bytes_out;  // on the wire
   Counter frames_in, writes;
   Counter relays_opened, relays_refused, tunnels_refused;
   Gauge relays;
+  LinkTraffic traffic;
 };
 
 class Links {
@@ -64,6 +75,12 @@ class Links {
   ~Links();
   Links(const Links&) = delete;
   Links& operator=(const Links&) = delete;
+
+  // Where a node is known to stand; without it, or where it does not know, the node's own word is
+  // taken.
+  void set_places(std::function<std::optional<PeerPlace>(std::string_view node)> places) {
+    places_ = std::move(places);
+  }
 
   // A stream to the node `node` ("": whoever is there) at `address`. Never null: what cannot be
   // opened ends a moment later with kRefused and nothing delivered.
@@ -127,6 +144,13 @@ class Links {
   void count_fault(LinkFault fault, bool was_up);
   void make_room_for_handshake();
   std::unique_ptr<SecureChannel> make_channel(bool opener);
+  std::optional<PeerPlace> place_of(std::string_view node) const;
+  // Takes of the memory for packing; false: there is not so much.
+  bool charge(std::size_t bytes);
+  void release(std::size_t bytes) { pack_bytes_ -= bytes; }
+  // The link shall be flushed at that time.
+  void wake_at(Link& link, std::uint64_t due_ms);
+  void on_wake();
 
   uv_loop_t* loop_;
   const LinkSettings settings_;
@@ -136,6 +160,7 @@ class Links {
   std::unique_ptr<SecureChannelMaker> channels_;
   uv_timer_t* tick_ = nullptr;
   uv_timer_t* soon_ = nullptr;
+  uv_timer_t* wake_ = nullptr;  // for links that hold replication back
   uv_poll_t* listener_ = nullptr;
   int listener_fd_ = -1;
   bool accepting_ = false;  // false while this process has no descriptors left
@@ -148,6 +173,12 @@ class Links {
   std::vector<std::unique_ptr<Link>> buried_links_;
   std::vector<std::unique_ptr<Stream>> buried_streams_;
   std::vector<char> wire_;  // what a recv brings, before it is deciphered
+  std::function<std::optional<PeerPlace>(std::string_view)> places_;
+  std::vector<Link*> waiting_;   // that hold replication back
+  std::vector<char> packed_in_;  // what a channel brings, before it is unpacked
+  std::string packed_out_;       // a turn, packed
+  std::size_t pack_bytes_ = 0;   // that packing has been given, of kPackMemoryBytesMax
+  std::uint64_t pack_ns_ = 0;    // that the worker has spent in it
   BlockRef receive_block_;
   std::size_t receive_used_ = 0;
 };

@@ -1,8 +1,9 @@
 """Reads at the replica next door: how many are local, what they cost, and how soon after a write.
 
 Three nodes with 1 ms on each way between them (2 ms there and back, by a relay). Clients at a node
-that is not the primary read nine times and write once, at causal; then the same reads go to the
-primary (bounded-staleness 0), for comparison. Not part of CI: its numbers are the machine's.
+that is not the primary read nine times and write once, at causal, each a session of its own and then
+all one (session scope node); then the same reads go to the primary (bounded-staleness 0), for
+comparison. Not part of CI: its numbers are the machine's.
 
     /usr/bin/python3 tests/bench/reads.py --azimuth build/release/azimuth [--seconds 10] [--clients 50]
 """
@@ -32,10 +33,10 @@ def percentile(values, share):
 class Pump:
     """One connection in a closed loop: every `write_every`-th command is a SET."""
 
-    def __init__(self, node, number, write_every, level):
+    def __init__(self, node, number, write_every, session):
         self.client = node.client(timeout=30)
-        if level:
-            assert self.client.cmd("AZIMUTH", "CONSISTENCY", *level.split()) == "OK"
+        if session:
+            assert self.client.cmd("AZIMUTH", *session.split()) == "OK"
         self.number, self.write_every, self.turn = number, write_every, number
         self.socket = self.client.sock
         self.began = 0.0
@@ -56,8 +57,8 @@ class Pump:
         return time.perf_counter() - self.began
 
 
-def pump(node, clients, seconds, write_every, level):
-    pumps = [Pump(node, number, write_every, level) for number in range(clients)]
+def pump(node, clients, seconds, write_every, session):
+    pumps = [Pump(node, number, write_every, session) for number in range(clients)]
     reads, writes = [], []
     before, cpu = node.status()["counters"]["reads"], cpu_seconds(node.process.pid)
     with selectors.DefaultSelector() as selector:
@@ -103,7 +104,7 @@ def until_local(node, rounds):
 
 @only_azimuth
 def reads(stage):
-    cluster = Cluster(stage, start=False)
+    cluster = Cluster(stage, start=False, workers=stage.options.workers or 1)
     far = DistantCluster(cluster, 1.0)
     for node in cluster.nodes:
         node.start()
@@ -118,12 +119,15 @@ def reads(stage):
             wait_until(lambda: client.cmd("GET", "key:1") and
                        client.cmd("AZIMUTH", "ROUTE", "GET", "key:1")[5] == b"read-local", what="local reads")
         options = stage.options
+        at_primary = "CONSISTENCY bounded-staleness 0"
         print("| clients read and write | requests | local | read p50 ms | read p99 ms | write p50 ms | CPU us a request |\n"
               "| --- | --- | --- | --- | --- | --- | --- |")
         row("9 : 1, causal", pump(node, options.clients, options.seconds, 10, ""))
-        row("9 : 1, at the primary", pump(node, options.clients, options.seconds, 10, "bounded-staleness 0"))
+        row("9 : 1, causal, all one session", pump(node, options.clients, options.seconds, 10, "SESSION node"))
+        row("9 : 1, at the primary", pump(node, options.clients, options.seconds, 10, at_primary))
         row("reads alone, causal", pump(node, options.clients, options.seconds, 0, ""))
-        row("reads alone, at the primary", pump(node, options.clients, options.seconds, 0, "bounded-staleness 0"))
+        row("reads alone, causal, all one session", pump(node, options.clients, options.seconds, 0, "SESSION node"))
+        row("reads alone, at the primary", pump(node, options.clients, options.seconds, 0, at_primary))
         found = until_local(node, 1000)
         print(f"\nfrom a write's acknowledgement until its session's read is local: "
               f"median {statistics.median(found) * 1000:.2f} ms, p99 {percentile(found, 0.99) * 1000:.2f} ms")

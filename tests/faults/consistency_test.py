@@ -11,7 +11,7 @@ import netns
 from consistency import (GUARANTEES, LINEARIZABLE, MONOTONIC_READS, READ_YOUR_WRITES, REAL_READS, Failover,
                          check_linearizable, check_sessions, check_staleness_ms, check_staleness_writes)
 from netns import PlacedCluster
-from sessions import CarelessSession, Load, UngatedSession, summary
+from sessions import CarelessSession, Load, PooledSession, ScatteredSession, UngatedSession, summary
 
 import harness
 from cluster import Cluster
@@ -196,6 +196,19 @@ def causal_sessions_hold_across_failovers(stage):
 
 
 @only_azimuth
+def causal_sessions_of_several_connections_hold_while_replicas_lag_and_primaries_die(stage):
+    with Cluster(stage, workers=2) as cluster:
+        cluster.wait_whole()
+        with Load(stage, cluster.nodes, kind=PooledSession) as load:
+            local = lag(stage, cluster, load)
+            kinds = ((kill_redis, restart_redis), (freeze, thaw), (kill_node, restart_node))
+            failovers = fail_over_and_again(stage, cluster, load, kinds)
+            history = load.stop()
+        verdict = check_causal(load, history, failovers)
+        assert local > 50, f"only {local} of {verdict.judged} reads were at replicas: nothing is shown"
+
+
+@only_azimuth
 def causal_sessions_hold_while_links_are_cut(stage):
     """Cables out and in, of a replica, of the primary, and one direction between any two."""
     reason = netns.available()
@@ -308,6 +321,17 @@ def clients_that_leave_their_tokens_behind_are_found_out(stage):
     with Cluster(stage) as cluster:
         cluster.wait_whole()
         with Load(stage, cluster.nodes, kind=CarelessSession) as load:
+            lag(stage, cluster, load)
+            history = load.stop()
+        check_found(history, (READ_YOUR_WRITES, MONOTONIC_READS))
+
+
+@only_azimuth
+def pools_of_connections_that_share_nothing_are_found_out(stage):
+    """The same load as that of sessions of several connections, which hold."""
+    with Cluster(stage, workers=2) as cluster:
+        cluster.wait_whole()
+        with Load(stage, cluster.nodes, kind=ScatteredSession) as load:
             lag(stage, cluster, load)
             history = load.stop()
         check_found(history, (READ_YOUR_WRITES, MONOTONIC_READS))

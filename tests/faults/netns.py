@@ -7,6 +7,7 @@ descriptors of this process and vanish with it, however it ends. Owned by the te
 import contextlib
 import ctypes
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -83,11 +84,12 @@ def available():
 
 
 class Place:
-    """Where one node stands: its namespace, its address, its cable to the hub."""
+    """Where one node stands: its namespace, its address, its cable to the hub; a zone and its region, if it has a say."""
 
-    def __init__(self, hub, index):
+    def __init__(self, hub, index, zone=None):
         self.hub = hub
         self.index = index
+        self.zone = zone
         self.address = f"{SUBNET}.{index + 1}"
         self.net = Namespace()
         with hub.inside():
@@ -103,6 +105,12 @@ class Place:
     @property
     def cable(self):
         return f"cable{self.index}"
+
+    def bytes(self):
+        """(received, sent) by the node over its cable, as the kernel counts them: headers and all."""
+        with self.net.inside(), open("/proc/thread-self/net/dev") as file:
+            fields = next(line for line in file if line.strip().startswith("eth:")).split(":")[1].split()
+        return int(fields[0]), int(fields[8])
 
 
 class PlacedRedis(RedisServer):
@@ -134,8 +142,12 @@ class PlacedNode(ClusterNode):
         super().write()
         with open(self.file) as file:
             text = file.read()
+        text = text.replace(f'"127.0.0.1:{self.peer_port}"', f'"{self.place.address}:{self.peer_port}"')
+        if self.place.zone:
+            text = re.sub(r'^zone = .*\nregion = .*$', 'zone = "%s"\nregion = "%s"' % self.place.zone, text, flags=re.M)
+        text = text.replace("[peer]\n", "[peer]\n" + self.cluster.peer_text)
         with open(self.file, "w") as file:
-            file.write(text.replace(f'"127.0.0.1:{self.peer_port}"', f'"{self.place.address}:{self.peer_port}"'))
+            file.write(text)
 
     def start(self, wait=True):
         with self.place.net.inside():
@@ -151,16 +163,18 @@ class PlacedNode(ClusterNode):
 
 
 class PlacedCluster(Cluster):
-    """Three members (or more) on a bridge. cut() and heal() work on single links and directions."""
+    """Three members (or more) on a bridge. cut() and heal() work on single links and directions. `zones`: of each, with
+    its region; `peer_text`: lines for their [peer]."""
 
-    def __init__(self, stage, members=3, **options):
+    def __init__(self, stage, members=3, zones=(), peer_text="", **options):
         super().__init__(stage, members=0, start=False, **options)
         self.bootstrap = members
+        self.peer_text = peer_text
         self.hub = Namespace()
         with self.hub.inside():
             ip("link", "add", "bridge", "type", "bridge")
             ip("link", "set", "bridge", "up")
-        self.places = [Place(self.hub, index) for index in range(members)]
+        self.places = [Place(self.hub, index, zones[index] if zones else None) for index in range(members)]
         for name, place in zip("abcdefg", self.places):
             self.nodes.append(PlacedNode(self, f"{name}1", place))
         for node in self.nodes:

@@ -98,7 +98,8 @@ def keep_primary(stage, part, join, at):
         with Writers(stage, at(primary, others), 4, durabilities=("quorum",)) as writers:
             writers.progress(30)
             part(cluster, primary, others)
-            deadline = time.monotonic() + 5  # the fault: long enough for several leases and suspicions
+            # The fault: long enough for several leases and suspicions.
+            deadline = time.monotonic() + (3 if stage.slow else 5)
             while time.monotonic() < deadline:
                 writers.progress(5)
                 assert primary.status()["epoch"] == epoch, primary.log()[-3000:]
@@ -181,7 +182,7 @@ def a_cable_that_flaps_leaves_one_primary(stage):
         spans = []
         with Writers(stage, cluster.nodes, 4) as writers:
             writers.progress(20)
-            for _ in range(8):
+            for _ in range(4 if stage.slow else 8):
                 node = stage.random.choice(cluster.nodes)
                 began = time.monotonic()
                 cluster.unplug(node)

@@ -105,6 +105,38 @@ class Session:
         self.client.close()
 
 
+class PooledSession(Session):
+    """One session of several connections (AZIMUTH SESSION client-name): each packet goes on the next one."""
+
+    scope = "client-name"
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.pool = [self.client] + [self.node.client(timeout=PATIENCE_S) for _ in range(3)]
+        for client in self.pool:
+            replies = client.pipeline(["AZIMUTH", "CONSISTENCY", *self.level.split()],
+                                      ["AZIMUTH", "DURABILITY", self.durability],
+                                      ["CLIENT", "SETNAME", self.name], ["AZIMUTH", "SESSION", self.scope])
+            assert replies[0] == replies[1] == replies[3] == "OK", replies
+            if replies[2] != "OK":
+                raise Closed(f"CLIENT SETNAME: {replies[2]}")  # there is no primary whose ACL could allow it
+        self.turn = itertools.cycle(self.pool)
+
+    def exchange(self, ops):
+        self.client = next(self.turn)
+        return super().exchange(ops)
+
+    def close(self):
+        for client in self.pool:
+            client.close()
+
+
+class ScatteredSession(PooledSession):
+    """The same of connections that share nothing."""
+
+    scope = "connection"
+
+
 class CarelessSession(Session):
     """Says that it gives and takes tokens, and does not: what a client gets that switches without them."""
 

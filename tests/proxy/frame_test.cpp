@@ -86,6 +86,8 @@ TEST_CASE("payloads read back; what a newer release appends is skipped, what is 
   hello.cluster = "orders";
   hello.node = "a1";
   hello.zone = "use1-az1";
+  hello.packs = 5;
+  hello.region = "us-east-1";
   const std::string text = encode(hello);
   const auto back = decode_hello(text + "more");
   REQUIRE(back);
@@ -94,7 +96,18 @@ TEST_CASE("payloads read back; what a newer release appends is skipped, what is 
   CHECK(back->node == "a1");
   CHECK(back->zone == "use1-az1");
   CHECK(back->version_most == kLinkVersionMost);
-  for (std::size_t n = 0; n < text.size(); ++n) CHECK_FALSE(decode_hello(text.substr(0, n)));
+  CHECK(back->packs == 5);
+  CHECK(back->region == "us-east-1");
+  // What an older release says ends before that.
+  const std::size_t older = text.size() - 2 - hello.region.size();
+  REQUIRE(decode_hello(text.substr(0, older)));
+  CHECK(decode_hello(text.substr(0, older))->zone == "use1-az1");
+  CHECK(decode_hello(text.substr(0, older))->packs == 0);
+  for (std::size_t n = 0; n < text.size(); ++n) {
+    if (n != older) CHECK_FALSE(decode_hello(text.substr(0, n)));
+  }
+  CHECK(decode_packed(encode_packed(300)) == 300);
+  CHECK_FALSE(decode_packed(""));
 
   OpenFrame open;
   open.kind = StreamKind::kTunnel;
