@@ -94,6 +94,14 @@ const char* ReplyCursor::feed_line(const char* p, const char* end) noexcept {
   return behind;
 }
 
+bool ReplyCursor::skip_body(std::uint64_t n) noexcept {
+  value_ -= n;
+  if (value_ != 0) return false;
+  state_ = State::kElement;
+  end_element();
+  return outstanding_ == 0;
+}
+
 std::size_t ReplyCursor::feed(const char* p, std::size_t n, bool& done) noexcept {
   done = false;
   const char* const begin = p;
@@ -135,11 +143,7 @@ std::size_t ReplyCursor::feed(const char* p, std::size_t n, bool& done) noexcept
       case State::kBody: {
         const auto step = std::min<std::uint64_t>(value_, static_cast<std::uint64_t>(end - p));
         p += step;
-        value_ -= step;
-        if (value_ == 0) {
-          state_ = State::kElement;
-          end_element();
-        }
+        skip_body(step);
         break;
       }
       case State::kFailed:

@@ -48,6 +48,8 @@ class ReplyCursor {
   bool is_push() const noexcept { return type_ == '>'; }
   // Bytes that may pass without a look: the rest of the body being received.
   std::uint64_t body_left() const noexcept { return state_ == State::kBody ? value_ : 0; }
+  // Goes on behind `n` of those, which nobody has read. True: they end the reply.
+  bool skip_body(std::uint64_t n) noexcept;
 
   void reset() noexcept { *this = ReplyCursor(); }
 

@@ -370,6 +370,22 @@ bool RequestCursor::finish_bulk_line(const RequestLimits& limits) noexcept {
   return true;
 }
 
+void RequestCursor::pass_body(std::uint64_t n) noexcept {
+  value_ -= n;
+  if (value_ > 0) return;
+  if (--args_left_ == 0) {
+    state_ = State::kDone;
+  } else {
+    begin_line(State::kBulk);
+  }
+}
+
+bool RequestCursor::skip_body(std::uint64_t n) noexcept {
+  size_ += n;
+  pass_body(n);
+  return state_ == State::kDone;
+}
+
 RequestCursor::Fed RequestCursor::feed(const char* bytes, std::size_t n,
                                        const RequestLimits& limits) noexcept {
   if (state_ == State::kFailed) return {0, FrameStatus::kError};
@@ -401,13 +417,7 @@ RequestCursor::Fed RequestCursor::feed(const char* bytes, std::size_t n,
       case State::kBody: {
         const auto step = std::min<std::uint64_t>(value_, static_cast<std::uint64_t>(end - p));
         p += step;
-        value_ -= step;
-        if (value_ > 0) break;
-        if (--args_left_ == 0) {
-          state_ = State::kDone;
-        } else {
-          begin_line(State::kBulk);
-        }
+        pass_body(step);
         break;
       }
       case State::kInline:

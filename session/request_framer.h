@@ -201,6 +201,8 @@ class RequestCursor {
   }
   // Bytes that may pass without a look: the rest of the body (and its "\r\n") being received.
   std::uint64_t body_left() const noexcept { return state_ == State::kBody ? value_ : 0; }
+  // Goes on behind `n` of those, which nobody has read. True: they end the request.
+  bool skip_body(std::uint64_t n) noexcept;
   bool at_start() const noexcept { return state_ == State::kStart || state_ == State::kDone; }
   ProtocolError error() const noexcept {
     return {fault_, fault_ == ProtocolFault::kExpectedDollar ? first_ : '\0'};
@@ -235,6 +237,7 @@ class RequestCursor {
 
   const char* feed_line(const char* p, const char* end) noexcept;
   const char* feed_inline(const char* p, const char* end) noexcept;
+  void pass_body(std::uint64_t n) noexcept;
   void begin_line(State state) noexcept;
   bool finish_count(const RequestLimits& limits) noexcept;
   bool finish_bulk_line(const RequestLimits& limits) noexcept;

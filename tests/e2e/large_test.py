@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 import time
+import urllib.request
 
 import harness
 from harness import memory_kib, only_azimuth, test, wait_until
@@ -296,6 +297,129 @@ def leaving_in_the_middle_of_large_values(stage):
                 what="no pile of Redis connections",
             )
     assert_bounded(stage, front, "leavers")
+
+
+def in_pieces(random, client, data):
+    """Sends it cut anywhere: in the middle of headers, of bodies, of what stands behind them."""
+    at = 0
+    while at < len(data):
+        size = random.choice([1, 3, 100, 5_000, 16_384, 70_000, 300_000, 2 * MIB])
+        client.send_raw(data[at : at + size])
+        at += size
+
+
+def some_commands(random, count):
+    """Commands with large and small values, both ways and nested, and nothing that two runs answer
+    differently."""
+    edges = [65_534, 65_536, 65_537, 81_920, 262_143, 262_145, 524_287, 524_290, MIB - 2, MIB, MIB + 1]
+    for _ in range(count):
+        size = random.choice(edges + [random.randrange(60_000, MIB)] * 4)
+        value = random.randbytes(1 + size // 7) * 7
+        key = "k%d" % random.randrange(3)
+        yield from random.choice(
+            [
+                [["SET", key, value], ["INCR", "n"], ["GET", key]],
+                [["GET", key]] * random.randrange(1, 5) + [["ECHO", "small"]],
+                [["MSET", "k0", value, "k1", value[:100_000], "k2", b"s"], ["MGET", "k1", "k0", "no", "k2"]],
+                [["ECHO", value], ["STRLEN", key], ["ECHO", value[:70_000]]],
+                [["RPUSH", "l", value], ["RPUSH", "l", "s"], ["LRANGE", "l", "-3", "-1"]],
+                [["MULTI"], ["SET", key, value], ["GET", key], ["EXEC"], ["GET", key]],
+                [["SET", value, value], ["GET", value], ["DEL", value]],
+                [["EVAL", "return {ARGV[1], {redis.call('GET', KEYS[1])}, 7}", "1", key, value]],
+                [["SET", key, value, "nonsense"], ["LPUSH", "n", value], ["PING"]],
+            ]
+        )
+
+
+@test
+def large_values_cut_anywhere(stage):
+    """Byte for byte what redis-server answers, however the requests come and the replies are read."""
+    redis, twin = stage.redis(), stage.redis()
+    fronts = [stage.azimuth(redis)]
+    if not stage.direct:
+        listen = "unix:" + os.path.join(harness.directory(), "large.sock")
+        fronts.append(stage.azimuth(redis, listen=listen, workers=2))
+    for front in fronts:
+        for resp in (2, 3):
+            with front.connect(resp=resp, timeout=60) as one, twin.connect(resp=resp, timeout=60) as two:
+                for client in (one, two):
+                    client.cmd("FLUSHALL")
+                for turn in range(6 if stage.slow else 20):
+                    commands = list(some_commands(stage.random, 4))
+                    request = b"".join(map(encode, commands))
+                    two.send_raw(request)
+                    wanted = [two.read_raw() for _ in commands]
+                    sender = threading.Thread(target=in_pieces, args=(stage.random, one, request))
+                    sender.start()
+                    for command, want in zip(commands, wanted):
+                        got = one.read_raw()
+                        assert got == want, (turn, command[0], len(got), len(want), got[:60], want[:60])
+                    sender.join()
+
+
+def waits_for_redis(front):
+    """Bytes that clients have sent and Redis's sockets have not taken."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{front.admin_port}/metrics", timeout=10) as page:
+        rows = dict(row.rsplit(" ", 1) for row in page.read().decode().splitlines() if row[0] != "#")
+    return int(rows['azimuth_client_bytes_total{direction="in"}']) - int(
+        rows['azimuth_upstream_bytes_total{direction="out"}']
+    )
+
+
+@only_azimuth
+def redis_stands_still_in_the_middle_of_large_values(stage):
+    """What its socket does not take, and what the client's does not, waits and comes whole."""
+    redis = stage.redis()
+    front = stage.azimuth(redis, admin=True)
+    value = os.urandom(MIB) * 48
+    with front.connect(timeout=60) as one, front.connect(timeout=60) as two, Client(redis.address) as admin:
+        for turn in range(2):
+            one.send("SET", "k%d" % turn, value[: 2 * MIB])
+            assert one.read() == "OK"  # (From now on it is known to send large ones.)
+        sender = threading.Thread(target=one.send, args=("SET", "big", value))
+        redis.freeze()
+        sender.start()
+        wait_until(lambda: waits_for_redis(front) > 500_000, what="Redis's socket is full")
+        redis.thaw()
+        assert one.read() == "OK"
+        sender.join()
+        assert admin.cmd("STRLEN", "big") == len(value)
+        two.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        want = b"$%d\r\n" % len(value) + value + b"\r\n"
+        for _ in range(2):
+            two.send("GET", "big")
+            assert two.read_raw() == want
+    assert_bounded(stage, front, "Redis stood still")
+
+
+@only_azimuth
+def redis_dies_in_the_middle_of_large_values(stage):
+    """Who has had part of a value is closed and gets no other bytes; who has sent part is told."""
+    redis = stage.redis()
+    front = stage.azimuth(redis, settings=["cluster.hold_timeout_ms=20000"])
+    value = os.urandom(32 * MIB)
+    for turn in range(3 if stage.slow else 8):
+        with front.connect(timeout=60) as reader, front.connect(timeout=60) as writer:
+            assert reader.cmd("SET", "big", value) == "OK"
+            reader.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+            for _ in range(turn % 3):
+                assert reader.cmd("GETRANGE", "big", "0", "999999") == value[:1_000_000]
+            send_value(writer, b"half", 2 * MIB, value[:MIB])
+            assert writer.read() == "OK"
+            writer.send_raw(b"*3\r\n$3\r\nSET\r\n$4\r\nhalf\r\n$%d\r\n" % (4 * MIB))
+            writer.send_raw(value[: 100_000 + turn * 300_000])
+            reader.send_raw(encode(["GET", "big"]) + encode(["ECHO", "behind"]))
+            while len(reader.buf) < 100_000 + turn * 400_000:
+                reader.fill(time.monotonic() + 20)
+            redis.kill()
+            told = writer.read_to_end()
+            assert told == b"" or told.startswith(b"-CLUSTERDOWN"), told
+            got = reader.read_to_end()
+            assert len(got) < len(value) and (b"$%d\r\n" % len(value) + value).startswith(got)
+            redis.restart()
+            with front.connect(timeout=60) as other:
+                assert other.cmd("EXISTS", "half", "big") == 0
+    assert_bounded(stage, front, "Redis died")
 
 
 @test
