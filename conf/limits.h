@@ -45,6 +45,17 @@ inline constexpr std::size_t kReceiveBlockBytes = 256 * kKiB;
 // of other clients on a shared one.
 inline constexpr std::size_t kStreamThresholdBytes = 64 * kKiB;
 
+// What it reads where more would have to be copied: behind a large value, since the next may be
+// another; and from any client while a queue is full.
+inline constexpr std::size_t kSmallReceiveBytes = 16 * kKiB;
+
+// The body of a large value is moved from socket to socket by splice, while at least so much of it
+// is to come; so much in one turn; through a pipe of that size, the most that the kernel gives
+// everyone.
+inline constexpr std::size_t kSpliceLeftMin = 16 * kKiB;
+inline constexpr std::size_t kSpliceBytesMax = 512 * kKiB;
+inline constexpr std::size_t kSplicePipeBytes = 1 * kMiB;
+
 // Replies that a client has not taken yet: above the high mark its upstream is read no further (a
 // shared one is, while this client is at its front, and no longer serves the others), below the low
 // mark it goes on. The client is cut at limits.client_output_bytes_max.
@@ -57,8 +68,11 @@ inline constexpr std::size_t kAbsorbedBytesMax = 64 * kMiB;
 
 // Requests that Redis has not taken yet: above the high mark the clients that feed this upstream
 // connection are read no further.
-inline constexpr std::size_t kUpstreamQueueHighBytes = 4 * kMiB;
+inline constexpr std::size_t kUpstreamQueueHighBytes = 2 * kMiB;
 inline constexpr std::size_t kUpstreamQueueLowBytes = kUpstreamQueueHighBytes / 2;
+// The same of a connection that is one client's own; it goes on when all has been taken, since what
+// comes next can then be moved by splice.
+inline constexpr std::size_t kDedicatedQueueHighBytes = 512 * kKiB;
 
 // Requests in flight of one client: further ones wait, so that what may come back is bounded.
 inline constexpr std::uint32_t kClientInflightMax = 8192;
@@ -69,6 +83,7 @@ inline constexpr std::size_t kUpstreamInflightMax = 65536;
 // A read is kept until its reply is there, so that it can be sent again on another connection; one
 // larger than this is not kept, and answers an error when its connection is lost.
 inline constexpr std::size_t kRetainedRequestBytesMax = 4 * kKiB;
+inline constexpr std::size_t kRetainedBytesMax = 4 * kMiB;  // of one connection's
 
 // A request that must be seen whole, because its arguments change a session, may be this large.
 inline constexpr std::size_t kGatheredRequestBytesMax = 32 * kMiB;
@@ -114,6 +129,10 @@ inline constexpr std::uint32_t kHandOverMsMax = 3'000;
 
 // Names of channels and patterns that a client subscribes to, remembered for the next primary.
 inline constexpr std::size_t kSubscriptionsKeptBytesMax = 1 * kMiB;
+
+// Users and client names whose connections share a session (session_scope), those remembered that
+// have no connection at the moment included. More belong to the session of the whole node.
+inline constexpr std::size_t kScopesMax = 4096;
 
 // Bodies of SCRIPT LOAD remembered, to be loaded again after a restart of Redis; the oldest go
 // first.
@@ -177,6 +196,44 @@ inline constexpr std::uint32_t kLinkRetryMsMost = 100;
 inline constexpr std::uint32_t kLinkPingMs = 500;
 inline constexpr std::uint32_t kLinkSilentMsMax = 2000;
 inline constexpr std::uint32_t kLinkIdleMsMax = 60'000;
+
+// --- Packing: what crosses a zone boundary on a link, compressed (proxy/peer/pack.h) -------------
+
+// How far back a repetition is found (log2 of bytes): on a link that carries replication from this
+// side, and on any other. Both sides keep to it.
+inline constexpr unsigned kPackWindowLog = 17;
+inline constexpr unsigned kPackTunnelWindowLog = 23;
+
+// What one direction of a link costs, and a worker's bound for all of them: beyond, links send as
+// they did before, and say to others that they would rather be sent so.
+inline constexpr std::size_t kPackerBytes = 1536 * kKiB;
+inline constexpr std::size_t kPackerTunnelBytes = 22 * kMiB;
+inline constexpr std::size_t kUnpackerBytes = 768 * kKiB;
+inline constexpr std::size_t kUnpackerTunnelBytes = 9 * kMiB;
+inline constexpr std::size_t kPackMemoryBytesMax = 512 * kMiB;
+
+// What one chunk unpacks to; and of what a link unpacks beyond what its streams' windows allow (the
+// frames themselves, and what was on its way to streams that have ended), so much at once, and so
+// much more for each byte that was received.
+inline constexpr std::size_t kPackChunkBytesMax = 64 * kKiB;
+inline constexpr std::int64_t kPackUnpaidBytesMax = 1 * kMiB;
+inline constexpr std::int64_t kPackUnpaidRatioMax = 16;
+
+// Replication that waits for more of its kind (peer.compression_delay_ms) goes when it is so much;
+// and does not wait where less than the second is to be expected meanwhile.
+inline constexpr std::size_t kPackBatchBytes = 16 * kKiB;
+inline constexpr std::size_t kPackBatchWorthBytes = 2 * kKiB;
+
+// A direction that has had nothing to carry for so long gives its memory back.
+inline constexpr std::uint32_t kPackIdleMsMax = 10'000;
+
+// Levels of zstd that may be asked for: more would stand in the way of commands.
+inline constexpr std::uint32_t kPackLevelMost = 9;
+inline constexpr std::uint32_t kPackDelayMsMost = 100;
+
+// Peers that a worker counts one by one; those that are no members, up to half of it. The rest
+// together.
+inline constexpr std::size_t kLinkPeersCountedMax = 256;
 
 // --- What an operator may configure: the ends of the ranges in conf/settings_table.cpp ----------
 
@@ -289,11 +346,17 @@ static_assert(kClientOutputLowBytes * 2 == kClientOutputHighBytes);
 static_assert(kUpstreamQueueLowBytes * 2 == kUpstreamQueueHighBytes);
 static_assert(kReceiveBlockBytes <= kClientOutputLowBytes,
               "one turn's reading does not leap from the low mark over the high one");
+static_assert(kSpliceBytesMax <= kClientOutputLowBytes);
+static_assert(kSpliceBytesMax <= kDedicatedQueueHighBytes);
 static_assert(kStreamThresholdBytes <= kUpstreamQueueLowBytes);
 static_assert(kReconnectDelayLeastMs < kReconnectDelayMostMs);
 static_assert(kStreamTurnBytes <= kLinkOutBytesMax && kLinkOutBytesMax <= kLinkAnswerBytesMax);
 static_assert(kStreamWindowBytes <= kTunnelWindowBytes, "a window update names at most a tunnel's");
 static_assert(kLinkPingMs * 2 < kLinkSilentMsMax);
+static_assert(kPackBatchBytes <= kStreamTurnBytes, "what waits leaves room for its stream");
+static_assert(kPackDelayMsMost < kLinkPingMs, "what waits is no silence");
+static_assert(kPackUnpaidBytesMax >= std::int64_t{kTunnelWindowBytes});
+static_assert(2 * kMembersMax <= kLinkPeersCountedMax);
 static_assert(kSlowlogArgsMax * kSlowlogArgBytesMax * kSlowlogEntriesMax <= 64 * kMiB,
               "a full slow log stays small beside the clients' own buffers");
 static_assert(2 * kGossipRecordBytesMax + kNameBytesMax + 64 <= kGossipPacketBytesMax,

@@ -331,6 +331,11 @@ bool allows_sync(const Settings& settings, const ListenSettings& listener) noexc
   return listener.allow_sync.value_or(settings.redis.has_value() && !settings.cluster.has_value());
 }
 
+SessionScope session_scope(const Settings& settings, const ListenSettings& listener) noexcept {
+  if (listener.session_scope != SessionScope::kByRole) return listener.session_scope;
+  return settings.redis ? SessionScope::kConnection : SessionScope::kNode;
+}
+
 bool votes(const Settings& settings) noexcept {
   if (!settings.cluster) return false;
   return settings.cluster->voter.value_or(settings.redis.has_value());

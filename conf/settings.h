@@ -43,16 +43,29 @@ struct ListenSettings {
   Endpoint address;
   Consistency consistency = Consistency::kCausal;
   Durability durability = Durability::kAsync;
-  std::optional<bool> allow_sync;  // see allows_sync()
+  SessionScope session_scope = SessionScope::kByRole;  // see session_scope()
+  std::optional<bool> allow_sync;                      // see allows_sync()
   std::uint32_t unix_mode = 0660;
 
   friend bool operator==(const ListenSettings&, const ListenSettings&) = default;
 };
 
+// Whether what crosses to another zone is compressed.
+enum class Compression : std::uint8_t {
+  kOff,
+  kAuto,  // as hard as the CPU and the network make sense of, where it shrinks
+  kOn,    // all of it, as hard as is allowed
+};
+inline constexpr std::array<std::string_view, 3> kCompressionNames = {"off", "auto", "on"};
+
 struct PeerSettings {
   Endpoint address;
   Endpoint advertise;  // `address` where not set
   bool plaintext = false;
+  Compression compression = Compression::kAuto;
+  std::uint32_t compression_level_min = 1;
+  std::uint32_t compression_level_max = 6;
+  std::uint32_t compression_delay_ms = 5;
 
   friend bool operator==(const PeerSettings&, const PeerSettings&) = default;
 };
@@ -162,6 +175,9 @@ constexpr std::string_view to_string(LogLevel value) noexcept {
 // cluster owns the replication; a member votes and a sidecar does not.
 bool allows_sync(const Settings& settings, const ListenSettings& listener) noexcept;
 bool votes(const Settings& settings) noexcept;
+// Never kByRole: a member's sessions are connections; a sidecar's is the node, since an application
+// with a pool of connections has it to itself.
+SessionScope session_scope(const Settings& settings, const ListenSettings& listener) noexcept;
 
 struct SettingsError {
   std::string position;  // "file:line:column" or "--set section.key=value"

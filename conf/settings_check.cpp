@@ -123,6 +123,15 @@ class Checker {
           "others: write advertise = \"10.0.1.5:" +
               std::to_string(settings_.peer->address.port) + "\"");
     }
+    const std::uint32_t least = settings_.peer->compression_level_min;
+    const std::uint32_t most = settings_.peer->compression_level_max;
+    if (least > most) {
+      say(later(origins_.of("peer", 0, "compression_level_min"),
+                origins_.of("peer", 0, "compression_level_max")),
+          "compression_level_min = " + std::to_string(least) +
+              " is above compression_level_max = " + std::to_string(most) +
+              ": write a lower or a higher one");
+    }
   }
 
   void check_cluster() {

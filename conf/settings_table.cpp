@@ -32,7 +32,9 @@ Field ref(Endpoint& field) { return &field; }
 Field ref(std::vector<Endpoint>& field) { return &field; }
 Field ref(Consistency& field) { return ChoiceField{as_byte(field), kConsistencyNames}; }
 Field ref(Durability& field) { return ChoiceField{as_byte(field), kDurabilityNames}; }
+Field ref(SessionScope& field) { return ChoiceField{as_byte(field), kSessionScopeNames}; }
 Field ref(OnLostWrite& field) { return ChoiceField{as_byte(field), kOnLostWriteNames}; }
+Field ref(Compression& field) { return ChoiceField{as_byte(field), kCompressionNames}; }
 Field ref(Partition& field) { return ChoiceField{as_byte(field), kPartitionNames}; }
 Field ref(LogLevel& field) { return ChoiceField{as_byte(field), kLogLevelNames}; }
 
@@ -197,6 +199,14 @@ constexpr SettingRow kRows[] = {
             "when every later election must find it; clients' users need the right to WAIT. No "
             "difference in front of a single Redis."},
     {.section = "listen",
+     .key = "session_scope",
+     .field = field<&Settings::listen, &ListenSettings::session_scope>,
+     .doc = "Whose writes and reads a session's reads must not fall behind, in a cluster: those of "
+            "one connection, of all connections of its user, of its client-name (CLIENT SETNAME), "
+            "or of the whole node, so that an application sees its own writes whichever connection "
+            "of its pool it draws. A session changes it with AZIMUTH SESSION. by-role: connection "
+            "for a member, node for a sidecar."},
+    {.section = "listen",
      .key = "allow_sync",
      .field = field<&Settings::listen, &ListenSettings::allow_sync>,
      .doc = "Whether SYNC, PSYNC and REPLCONF are served, for redis-cli --rdb and --replica. "
@@ -234,6 +244,39 @@ constexpr SettingRow kRows[] = {
      .doc =
          "Whether commands and replication pass between the nodes in plain text. Unset, they are "
          "encrypted. Gossip and elections always are. The same on every node.",
+     .needs_restart = true},
+    {.section = "peer",
+     .key = "compression",
+     .field = field<&Settings::peer, &PeerSettings::compression>,
+     .doc = "Whether what this node sends to another zone is compressed (by zstd; within a zone "
+            "nothing ever is). auto: as hard as it is worth, and not what does not shrink. on: all "
+            "of it, always at compression_level_max. off: nothing, in neither direction.",
+     .needs_restart = true},
+    {.section = "peer",
+     .key = "compression_level_min",
+     .field = field<&Settings::peer, &PeerSettings::compression_level_min>,
+     .doc = "The level of zstd that auto falls to where compressing would take more than a quarter "
+            "of a worker's time.",
+     .least = 1,
+     .most = kPackLevelMost,
+     .needs_restart = true},
+    {.section = "peer",
+     .key = "compression_level_max",
+     .field = field<&Settings::peer, &PeerSettings::compression_level_max>,
+     .doc = "The level that auto rises to where it takes less than a tenth of it, or where the "
+            "network is what everybody waits for.",
+     .least = 1,
+     .most = kPackLevelMost,
+     .needs_restart = true},
+    {.section = "peer",
+     .key = "compression_delay_ms",
+     .field = field<&Settings::peer, &PeerSettings::compression_delay_ms>,
+     .doc = "How long replication to another zone may wait for more of it, which compresses better "
+            "together and shares its packets. It waits only where enough is to be expected, and "
+            "never when a write waits for its copies, or anything else goes the same way. 0: not "
+            "at all.",
+     .least = 0,
+     .most = kPackDelayMsMost,
      .needs_restart = true},
 
     // [admin]

@@ -62,9 +62,14 @@ LinkSettings link_settings(const Settings& settings, const Membership& membershi
   link.cluster = settings.cluster->name;
   link.node = settings.node.id;
   link.zone = settings.node.zone;
+  link.region = settings.node.region;
   link.boot = membership.boot;
   link.psk = membership.keys.link.view();
   link.plaintext = settings.peer->plaintext;
+  link.compression = settings.peer->compression;
+  link.level_min = settings.peer->compression_level_min;
+  link.level_max = settings.peer->compression_level_max;
+  link.delay_ms = settings.peer->compression_delay_ms;
   return link;
 }
 

@@ -98,10 +98,8 @@ Route decide(const Topology& topology, const SessionView& session, const Command
              const ReplicaSight& replica, bool blocks) noexcept {
   const Channel channel = channel_of(session, row, blocks);
   const bool in_transaction = session.in_multi || session.watching;
-  // A blocking read on a replica is broken off whenever the replica's primary changes; and a
-  // replica's cache of scripts is its own.
-  const bool replica_may =
-      row != nullptr && row->place == Place::kAnywhere && !blocks && !is_script(*row);
+  // A blocking read on a replica is broken off whenever the replica's primary changes.
+  const bool replica_may = row != nullptr && row->place == Place::kAnywhere && !blocks;
 
   const Reason near = replica.member == topology.local ? Reason::kReadLocal : Reason::kReadRegion;
   if (topology.vacant()) {
@@ -122,6 +120,7 @@ Route decide(const Topology& topology, const SessionView& session, const Command
   }
   if (session.consistency == Consistency::kStrong) return primary_because(Reason::kPrimaryOnly);
   if (topology.local == topology.primary) return primary_because(Reason::kReadLocal);
+  if (is_script(*row) && !replica.runs_scripts) return primary_because(Reason::kNotReady);
   if (const std::optional<Reason> failed = gate(topology, session, replica)) {
     return primary_because(*failed);
   }

@@ -74,6 +74,7 @@ struct SessionView {
 struct ReplicaSight {
   int member = -1;                       // -1: there is none
   bool reachable = false;                // a connection to it stands
+  bool runs_scripts = true;              // none was too long for it of late
   std::uint64_t applied = 0;             // of the topology's epoch, at least
   std::optional<std::uint64_t> current;  // the offset without which it is not nearly current
   // bounded-staleness: the offset that the session's bound asks for; none: nothing shows it.

@@ -18,12 +18,19 @@ using EpochStart = Position;
 
 enum class FloorFate : std::uint8_t {
   kKept,
-  kLost,     // the history that goes on ends before it
-  kUnknown,  // an epoch that the table does not reach: not to be compared with anything
+  kLost,     // the history that goes on is not known to hold it
+  kUnknown,  // a later epoch than the table knows of: not to be compared with anything
 };
+
+// The offset of what was shown and has no position yet, nor will get one before the primary is asked
+// again: beyond all that another epoch may begin with.
+inline constexpr std::uint64_t kUnplaced = UINT64_MAX;
 
 // `starts`: ascending epochs, the last one the one that goes on. kKept and kLost move `floor` to
 // that epoch; where it was lost, to what is left of it.
 FloorFate carry(Position& floor, const std::vector<EpochStart>& starts) noexcept;
+
+// The floor of a session that takes a token, both carried into one epoch.
+Position with_token(Position floor, Position token) noexcept;
 
 }  // namespace azimuth

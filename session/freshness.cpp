@@ -35,6 +35,4 @@ std::optional<std::uint64_t> Freshness::needed(std::uint64_t epoch, std::uint64_
   return least;
 }
 
-std::uint64_t Freshness::last_ms() const noexcept { return count_ == 0 ? 0 : at(0).asked_ms; }
-
 }  // namespace azimuth

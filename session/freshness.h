@@ -24,8 +24,6 @@ class Freshness {
   // older than `bound_ms`. Nothing: no proof is that young.
   std::optional<std::uint64_t> needed(std::uint64_t epoch, std::uint64_t now_ms,
                                       std::uint64_t bound_ms) const noexcept;
-  // When the last question was asked that was answered; 0: never, in this epoch.
-  std::uint64_t last_ms() const noexcept;
 
  private:
   struct Proof {

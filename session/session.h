@@ -48,6 +48,7 @@ struct Session {
   std::uint8_t protocol = 2;
   Consistency consistency = Consistency::kCausal;
   Durability durability = Durability::kAsync;
+  SessionScope scope = SessionScope::kConnection;
   bool bound_in_writes : 1 = false;
   bool authenticated : 1 = false;
   bool in_multi : 1 = false;

@@ -97,7 +97,7 @@ std::string Control::why_not_ready() const {
 
 void Control::append_links(ClusterReport& report) const {
   uint64_t up = 0, streams = 0, made = 0, accepted = 0, lost = 0, failed = 0, refused = 0;
-  uint64_t relays = 0, in = 0, out = 0;
+  uint64_t relays = 0, in = 0, out = 0, corrupt = 0;
   for (const auto& worker : process_.workers) {
     const LinkMetrics& each = worker->link_metrics();
     up += static_cast<uint64_t>(std::max<int64_t>(each.links.get(), 0));
@@ -108,13 +108,15 @@ void Control::append_links(ClusterReport& report) const {
     lost += each.links_lost.get();
     failed += each.links_failed.get();
     refused += each.links_unsafe.get() + each.links_foreign.get() + each.links_crowded.get();
+    corrupt += each.links_corrupt.get();
     in += each.bytes_in.get();
     out += each.bytes_out.get();
+    add_traffic(report.peers, each.traffic);
   }
   report.links = {{"up", up},         {"streams", streams},   {"relays", relays},
                   {"made", made},     {"accepted", accepted}, {"lost", lost},
-                  {"failed", failed}, {"refused", refused},   {"bytes_in", in},
-                  {"bytes_out", out}};
+                  {"failed", failed}, {"refused", refused},   {"corrupt", corrupt},
+                  {"bytes_in", in},   {"bytes_out", out}};
 }
 
 void Control::refresh_board() {

@@ -104,6 +104,51 @@ void append_node(Text& text, const NodeReport& node) {
              node.process.start_unix_time_s);
 }
 
+// What the links have carried, by the peer at their other end.
+void append_peers(Text& text, const std::vector<PeerReport>& peers) {
+  const auto both_ways = [&](auto sample) {
+    for (const PeerReport& peer : peers) {
+      sample(peer, peer.out, "out");
+      sample(peer, peer.in, "in");
+    }
+  };
+  const auto bytes = [&](std::string_view name, std::string_view help, auto member) {
+    text.family(name, "counter", help);
+    both_ways([&](const PeerReport& peer, const WayReport& way, std::string_view direction) {
+      for (size_t i = 0; i < kLinkKinds; ++i) {
+        if (way.plain[i] == 0 && way.wire[i] == 0) continue;
+        text.sample((way.*member)[i], {{"peer", peer.node},
+                                       {"zone", peer.zone},
+                                       {"direction", direction},
+                                       {"kind", kLinkKindNames[i]}});
+      }
+    });
+  };
+  bytes("azimuth_peer_bytes_total",
+        "Bytes between the nodes before compression and encryption, by what they are for.",
+        &WayReport::plain);
+  bytes("azimuth_peer_wire_bytes_total",
+        "Bytes between the nodes on the wire (without TCP's and IP's headers); what several kinds "
+        "sent in one turn is shared out in proportion.",
+        &WayReport::wire);
+  text.family("azimuth_peer_compression_seconds_total", "counter",
+              "CPU time spent in zstd: compressing (out), decompressing (in).");
+  both_ways([&](const PeerReport& peer, const WayReport& way, std::string_view direction) {
+    text.sample(way.zstd_seconds,
+                {{"peer", peer.node}, {"zone", peer.zone}, {"direction", direction}});
+  });
+  text.family("azimuth_peer_compression_skipped_bytes_total", "counter",
+              "Bytes to another zone that were not compressed, since they do not shrink.");
+  for (const PeerReport& peer : peers) {
+    text.sample(peer.skipped, {{"peer", peer.node}, {"zone", peer.zone}});
+  }
+  text.family("azimuth_peer_compression_level", "gauge",
+              "The level of zstd in use towards a peer; 0: nothing is compressed.");
+  for (const PeerReport& peer : peers) {
+    text.sample(peer.level, {{"peer", peer.node}, {"zone", peer.zone}});
+  }
+}
+
 void append_cluster(Text& text, const NodeReport& node) {
   text.gauge("azimuth_leading", "Whether this node's Redis takes the writes.",
              node.role == "primary" ? 1 : 0);
@@ -134,6 +179,7 @@ void append_cluster(Text& text, const NodeReport& node) {
   for (const NamedCount& each : node.cluster->links) {
     text.sample(each.count, {{"kind", each.name}});
   }
+  append_peers(text, node.cluster->peers);
 }
 
 void append_commands(Text& text, WorkerMetricsView workers) {
@@ -157,6 +203,12 @@ void append_reads(Text& text, const CounterTotals& totals) {
   for (size_t i = 0; i < totals.reads.size(); ++i) {
     text.sample(totals.reads[i], {{"reason", to_string(static_cast<Reason>(i))}});
   }
+  text.counter("azimuth_floors_lost_total",
+               "Sessions of which a failover has lost something that they had written or read.",
+               totals.floors_lost);
+  text.counter("azimuth_gates_closed_total",
+               "Times that a replica was not to be believed, and its reads went to the primary.",
+               totals.gates_closed);
 }
 
 void append_histogram(Text& text, std::string_view route, std::span<const uint64_t> buckets,

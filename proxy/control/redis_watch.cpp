@@ -1,5 +1,6 @@
 #include "proxy/control/redis_watch.h"
 
+#include <malloc.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -368,11 +369,14 @@ void RedisWatch::on_readable() {
         return unreadable(std::string("no RESP: ") + reader_->errstr);
       }
       if (whole == nullptr) break;
-      const std::unique_ptr<redisReply, void (*)(void*)> reply(static_cast<redisReply*>(whole),
-                                                               &freeReplyObject);
+      std::unique_ptr<redisReply, void (*)(void*)> reply(static_cast<redisReply*>(whole),
+                                                         &freeReplyObject);
       reply_bytes_ = 0;
+      const bool commands = !questions_.empty() && questions_.front() == Question::kCommands;
       on_reply(*reply);
-      if (fd_ < 0) return;  // that was the last it had to say
+      reply.reset();
+      if (commands) ::malloc_trim(0);  // a megabyte in small pieces, once a connection
+      if (fd_ < 0) return;             // that was the last it had to say
     }
     if (static_cast<size_t>(n) < bytes.size()) return;
   }

@@ -50,6 +50,28 @@ Json member_json(const MemberStatus& member) {
           {"lag", member.lag_bytes}};
 }
 
+Json way_json(const WayReport& way) {
+  Json object = Json::object();
+  for (size_t i = 0; i < kLinkKinds; ++i) {
+    if (way.plain[i] == 0 && way.wire[i] == 0) continue;
+    object[std::string(kLinkKindNames[i])] = {{"bytes", way.plain[i]}, {"wire", way.wire[i]}};
+  }
+  object["bytes"] = sum_of(way.plain);
+  object["wire"] = sum_of(way.wire);
+  object["zstd_seconds"] = way.zstd_seconds;
+  return object;
+}
+
+Json peer_json(const PeerReport& peer) {
+  return {{"node", peer.node},
+          {"zone", peer.zone},
+          {"compressed_links", peer.packed_links},
+          {"level", peer.level},
+          {"skipped_bytes", peer.skipped},
+          {"out", way_json(peer.out)},
+          {"in", way_json(peer.in)}};
+}
+
 Json cluster_json(const ClusterReport& cluster) {
   Json witnesses = Json::array();
   for (const WitnessStatus& each : cluster.witnesses) {
@@ -59,13 +81,16 @@ Json cluster_json(const ClusterReport& cluster) {
   Json datagrams = Json::object(), links = Json::object();
   for (const NamedCount& each : cluster.datagrams) datagrams[each.name] = each.count;
   for (const NamedCount& each : cluster.links) links[each.name] = each.count;
+  Json peers = Json::array();
+  for (const PeerReport& each : cluster.peers) peers.push_back(peer_json(each));
   return {{"name", cluster.name},
           {"voters", cluster.voters},
           {"witnesses", witnesses},
           {"sidecars", cluster.sidecars},
           {"switchover", cluster.switchover},
           {"datagrams", datagrams},
-          {"links", links}};
+          {"links", links},
+          {"peers", peers}};
 }
 
 Json redis_json(const RedisFacts& redis) {
@@ -107,6 +132,8 @@ Json counters_json(const CounterTotals& totals) {
         {"bytes_out", totals.upstream_bytes_out}}},
       {"commands_resent", totals.commands_resent},
       {"scripts_reloaded", totals.scripts_reloaded},
+      {"floors_lost", totals.floors_lost},
+      {"gates_closed", totals.gates_closed},
   };
 }
 
@@ -165,6 +192,8 @@ CounterTotals add_up(WorkerMetricsView workers) {
     sum.upstream_in_flight += worker->upstream_in_flight.get();
     sum.commands_resent += worker->commands_resent.get();
     sum.scripts_reloaded += worker->scripts_reloaded.get();
+    sum.floors_lost += worker->floors_lost.get();
+    sum.gates_closed += worker->gates_closed.get();
     sum.dedicated_in_use += worker->dedicated_in_use.get();
     sum.dedicated_idle += worker->dedicated_idle.get();
     sum.buffered_bytes += worker->buffered_bytes.get();

@@ -11,6 +11,7 @@
 
 #include "conf/position.h"
 #include "proxy/control/metrics.h"
+#include "proxy/control/peer_report.h"
 
 namespace azimuth {
 
@@ -46,6 +47,7 @@ struct ClusterReport {
   std::string switchover;  // how the last one went that was asked of this node
   std::vector<NamedCount> datagrams;
   std::vector<NamedCount> links;  // the first three are of now, the others since the start
+  std::vector<PeerReport> peers;  // what the links have carried
 };
 
 struct RedisFacts {
@@ -102,6 +104,7 @@ struct CounterTotals {
   uint64_t upstream_connects = 0, upstream_connect_failures = 0;
   int64_t upstream_connections = 0, upstream_queued = 0, upstream_in_flight = 0;
   uint64_t commands_resent = 0, scripts_reloaded = 0;
+  uint64_t floors_lost = 0, gates_closed = 0;
   int64_t dedicated_in_use = 0, dedicated_idle = 0, buffered_bytes = 0;
 };
 CounterTotals add_up(WorkerMetricsView workers);

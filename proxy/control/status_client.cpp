@@ -185,6 +185,43 @@ std::string member_table(const Json& members) {
   return "\n" + columns(rows, "");
 }
 
+// "12.3 MB"
+std::string size_text(const Json& bytes) {
+  static constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
+  double value = bytes.is_number() ? bytes.get<double>() : 0;
+  size_t unit = 0;
+  for (; value >= 1000 && unit + 1 < std::size(kUnits); ++unit) value /= 1000;
+  char text[32];
+  std::snprintf(text, sizeof text, unit == 0 || value >= 100 ? "%.0f %s" : "%.1f %s", value,
+                kUnits[unit]);
+  return text;
+}
+
+std::string way_text(const Json& way) {
+  return size_text(member(way, "bytes")) + " as " + size_text(member(way, "wire"));
+}
+
+std::string peer_table(const Json& peers) {
+  if (!peers.is_array() || peers.empty()) return "";
+  std::vector<std::vector<std::string>> rows = {
+      {"link to", "zone", "compressed", "sent", "received", "zstd"}};
+  for (const Json& each : peers) {
+    const Json &out = member(each, "out"), &in = member(each, "in");
+    const auto seconds = [](const Json& way) {
+      const Json& value = member(way, "zstd_seconds");
+      return value.is_number() ? value.get<double>() : 0.0;
+    };
+    char cpu[32];
+    std::snprintf(cpu, sizeof cpu, "%.2f s", seconds(out) + seconds(in));
+    const Json& level = member(each, "level");
+    const bool packs = level.is_number() && level.get<int64_t>() > 0;
+    rows.push_back({text_of(each, "node"), text_of(each, "zone"),
+                    packs ? "level " + text_of(each, "level") : "no", way_text(out), way_text(in),
+                    cpu});
+  }
+  return "\n" + columns(rows, "");
+}
+
 }  // namespace
 
 Result<HttpReply> http_request(const Endpoint& endpoint, std::string_view method,
@@ -254,7 +291,8 @@ Result<std::string> status_table(std::string_view document) {
                                      (is_true(each, "alive") ? ", alive" : ", dead")});
     }
   }
-  return columns(rows, "") + member_table(member(status, "members"));
+  return columns(rows, "") + member_table(member(status, "members")) +
+         peer_table(member(cluster, "peers"));
 }
 
 namespace {

@@ -19,6 +19,7 @@
 
 #include "proxy/control/metrics.h"
 #include "proxy/data/buffer.h"
+#include "proxy/data/scopes.h"
 #include "session/client_command.h"
 #include "session/request_framer.h"
 #include "session/session.h"
@@ -105,6 +106,7 @@ class Client {
   uint32_t batch = 0;      // of requests to the primary, the last one that it had a part in
   uint32_t sightings = 0;  // Replica::generation() when its floor was last known to be whole
   Session session;
+  std::shared_ptr<Scope> scope;  // that it shares with other connections; null: it does not
   uint16_t last_command = UINT16_MAX;
   uint8_t listener = 0;
   Wait wait = Wait::kNone;
@@ -119,9 +121,11 @@ class Client {
   bool opaque : 1 = false;          // SYNC, PSYNC: bytes pass through both ways, unframed
   bool keep_dedicated : 1 = false;  // state that only its own connection has (SELECT inside MULTI)
   bool eof : 1 = false;             // it has finished sending, and is owed replies
+  bool bulky : 1 = false;           // a large body has passed: the next may begin behind it
   bool tagged : 1 = true;           // its floor covers all that it has done at the primary
   bool lost_floor : 1 = false;      // what it had seen is lost, and it has not been told
-  bool waited : 1 = false;          // for the replica, in vain: this read goes to the primary
+  bool waited : 1 = false;          // for the replica: its floor is that of when the read came
+  bool unplaced : 1 = false;        // something is under way for it that will have no position
 
   const RequestLimits& limits() const {
     return session.authenticated ? kAuthenticatedLimits : kUnauthenticatedLimits;

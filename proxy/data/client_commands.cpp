@@ -271,6 +271,7 @@ void perform(Worker& worker, Client& client, const std::vector<std::string>& own
   } else if (same_word(sub, "setname")) {
     if (valid_client_name(args[2])) {
       client.session.set_name(args[2]);
+      worker.enter_scope(client);
       wear_name(worker, client);
       out = kOkReply;
     } else {

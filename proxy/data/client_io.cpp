@@ -67,6 +67,7 @@ void Worker::admit(int fd, const Listener& listener) {
   const ListenSettings& endpoint = settings_->listen[listener.settings_index];
   client.session.consistency = endpoint.consistency;
   client.session.durability = endpoint.durability;
+  client.session.scope = session_scope(*settings_, endpoint);
   client.sightings = replica_.generation();
   client.session.authenticated = default_user_open_;
   adopt_identity(client, *default_identity_);
@@ -103,8 +104,12 @@ void Worker::on_client_readable(Client& client) {
     client.reading = false;
     return update_poll(client);
   }
+  if (client.stream && splice_stream(client)) return;
+  const bool head =
+      (client.bulky || crowded_) && (!client.stream || client.stream->cursor.body_left() == 0);
+  client.bulky = client.bulky && !head;
   const ReceiveSpace space = receive_space();
-  const ssize_t n = ::recv(client.fd, space.data, space.size, 0);
+  const ssize_t n = ::recv(client.fd, space.data, head ? kSmallReceiveBytes : space.size, 0);
   if (n <= 0) {
     if (n == 0) return on_client_eof(client);
     if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return;
@@ -113,14 +118,18 @@ void Worker::on_client_readable(Client& client) {
   metrics_.client_bytes_in.add(static_cast<uint64_t>(n));
   received(static_cast<size_t>(n));
   client.active_s = static_cast<uint32_t>(now_ms() / 1000);
-  const char* p = space.data;
-  const char* const end = p + n;
-  if (client.stream) return stream_readable(client, space.block, p, end);
+  on_client_bytes(client, space.block, space.data, space.data + n);
+  if (head && client.stream && client.wait == Wait::kNone) splice_stream(client);
+}
+
+void Worker::on_client_bytes(Client& client, const BlockRef& block, const char* p,
+                             const char* end) {
+  if (client.stream) return stream_readable(client, block, p, end);
   if (client.input) p = finish_partial(client, p, end);
   if (client.closing || p == end) return;
-  if (!client.input) p = process_requests(client, space.block, p, end);
+  if (!client.input) p = process_requests(client, block, p, end);
   if (client.closing || p == end) return;
-  keep_input(client, p, end);
+  keep_input(client, block, p, end);
 }
 
 // The rest of a request whose beginning waits in `input`. What follows it is read from the block.
@@ -132,7 +141,7 @@ const char* Worker::finish_partial(Client& client, const char* p, const char* en
   p += fed.consumed;
   if (fed.status == FrameStatus::kNeedMore) {
     client.input = std::move(input);
-    if (client.input->cursor.needed_min() > kStreamThresholdBytes) begin_stream(client);
+    stream_input(client);
     return p;
   }
   dispatch_input(client, std::move(input));
@@ -162,6 +171,8 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
       upstream.retired() || upstream.failing_fast() || upstream.full()) {
     return p;
   }
+  if (tags() && !carry_floor(client)) [[unlikely]]
+    return p;  // it has to be told
   // There each write has a WAIT of its own behind it.
   if (upstream.role() == Role::kDedicated && wants_quorum(client)) return p;
   const bool replica = upstream.role() == Role::kReplica;
@@ -200,7 +211,10 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
     p += frame_.size;
   }
   if (p != begin) {
-    if (replica) metrics_.count_read(Reason::kReadLocal, client.inflight - inflight_before);
+    if (replica) {
+      const Reason reason = replica_.place().near ? Reason::kReadLocal : Reason::kReadRegion;
+      metrics_.count_read(reason, client.inflight - inflight_before);
+    }
     client.last_command = entry.command;
     upstream.end_run(block, {begin, static_cast<size_t>(p - begin)});
   }
@@ -253,26 +267,6 @@ Step Worker::dispatch_inline(Client& client) {
   const std::string encoded = encode_request(frame_.inline_args.args);
   const BlockRef none;
   return dispatch(*this, client, {frame_, encoded, none, true});
-}
-
-// Bytes that cannot be dispatched yet: a request that is not whole, or whole ones that must wait.
-void Worker::keep_input(Client& client, const char* p, const char* end) {
-  if (!client.input) client.input = std::make_unique<Input>();
-  client.input->bytes.append(p, static_cast<size_t>(end - p));
-  client.input->scanned = false;
-  if (client.wait == Wait::kNone) scan_partial(client);
-}
-
-void Worker::scan_partial(Client& client) {
-  Input& input = *client.input;
-  if (input.offset != 0) {
-    input.bytes.erase(0, input.offset);
-    input.offset = 0;
-  }
-  input.cursor.reset();
-  input.cursor.feed(input.bytes.data(), input.bytes.size(), client.limits());
-  input.scanned = true;
-  if (input.cursor.needed_min() > kStreamThresholdBytes) begin_stream(client);
 }
 
 // Goes on with what waits in `input`, then with the socket.
@@ -343,6 +337,12 @@ void Worker::deliver_apart(Client& client, const BlockRef& block, std::string_vi
   client.span = bytes.data();
   client.span_size = static_cast<uint32_t>(bytes.size());
   if (span_block_.get() != block.get()) span_block_ = block;
+  mark_dirty(client);
+}
+
+void Worker::delivered(Client& client, const SplicePipe::Moved& moved) {
+  metrics_.client_bytes_out.add(moved.sent);
+  if (moved.rest) deliver_apart(client, moved.rest, moved.rest_bytes());
   mark_dirty(client);
 }
 
@@ -474,6 +474,7 @@ void Worker::cut(Client& client, CutReason reason) {
   client.stream.reset();
   if (client.identity != nullptr) --client.identity->clients;
   client.identity = nullptr;
+  leave_scope(client);
   --clients_;
   process_.clients.fetch_sub(1, std::memory_order_relaxed);
   metrics_.connections_current.set(clients_);

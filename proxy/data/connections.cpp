@@ -29,6 +29,7 @@ void Worker::adopt_identity(Client& client, Identity& identity) {
   if (client.identity != nullptr) --client.identity->clients;
   client.identity = &identity;
   ++identity.clients;
+  enter_scope(client);
   // Connected before it is needed, and so that we hear when Redis throws the user out.
   // (One with a connection of its own hears it there.)
   if (identity.logged_in && client.dedicated == nullptr) shared(identity, Role::kReads).connect();

@@ -28,13 +28,19 @@ bool drained_or_wait(Client& client);
 bool room_or_wait(Client& client, Upstream& upstream);
 // The entry of a forwarded request, and its queueing on `upstream`.
 Entry entry_for(Client& client, const CommandRow* row);
+// Once, in place of the command that would have gone on as if nothing had happened. False: another
+// connection of its session has just been told.
+bool tell_lost_write(Worker& worker, Client& client);
+inline constexpr std::string_view kLostFloorReply =
+    "-TRYAGAIN azimuth: something that this session has written or read was lost in a failover; "
+    "this command did not run\r\n";
 Step forward_plain(Worker& worker, Client& client, const Request& request, const CommandRow* row,
                    EntryKind kind = EntryKind::kReply, Topic topic = Topic::kNone);
 // The shared connection for a stateless command: where the client's replies are outstanding, if the
 // order allows; null: the client waits for them.
 // `size`: of the request. Null: the client waits.
 Upstream* pick(Worker& worker, Client& client, const CommandRow* row, size_t size, bool more);
-Step tell_lost_write(Worker& worker, Client& client);
+bool tell_lost_write(Worker& worker, Client& client);
 // On the connection that is the client's own already.
 Step forward_own(Worker& worker, Client& client, const Request& request, const CommandRow& row,
                  EntryKind kind = EntryKind::kReply, Topic topic = Topic::kNone);

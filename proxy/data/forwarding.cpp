@@ -19,11 +19,12 @@ Role role_for(const SessionView& session, const CommandRow* row) {
 Upstream* pick(Worker& worker, Client& client, const CommandRow* row, size_t size, bool more) {
   Role role = row != nullptr ? worker.plain_role(*row) : Role::kWrites;
   const bool reads = role == Role::kReads;
+  const bool replica_may = reads || (role == Role::kScripts && has_flag(*row, kReadonly));
   const bool quorum = worker.wants_quorum(client);
   const bool strong = worker.is_strong(client);
   if (quorum && (!reads || strong)) role = Role::kQuorum;
   const bool mixes = reads && more && client.mixed_credit != 0 && !quorum;
-  if (reads && worker.tags() && !mixes) {
+  if (replica_may && worker.tags() && !mixes) {
     Upstream* const replica = worker.replica().choose(client, *row, size);
     if (client.wait != Wait::kNone) return nullptr;
     if (replica != nullptr) return replica;
@@ -68,21 +69,19 @@ Step forward_own(Worker& worker, Client& client, const Request& request, const C
   return Step::kDone;
 }
 
-// Once, in place of the command that would have gone on as if nothing had happened.
-Step tell_lost_write(Worker& worker, Client& client) {
-  if (!drained_or_wait(client)) return Step::kWait;
-  client.lost_floor = false;
-  answer(worker, client,
-         "-TRYAGAIN azimuth: something that this session has written or read was lost in a "
-         "failover; this command did not run\r\n");
-  return Step::kDone;
+bool tell_lost_write(Worker& worker, Client& client) {
+  if (!worker.take_word_of_loss(client)) return false;
+  answer(worker, client, kLostFloorReply);
+  return true;
 }
 
 Step forward_plain(Worker& worker, Client& client, const Request& request, const CommandRow* row,
                    EntryKind kind, Topic topic) {
   // (Not inside a transaction, which would go on without the command.)
-  if (worker.tags() && !client.session.in_multi && !worker.carry_floor(client)) [[unlikely]]
-    return tell_lost_write(worker, client);
+  if (worker.tags() && !client.session.in_multi && !worker.carry_floor(client)) [[unlikely]] {
+    if (!drained_or_wait(client)) return Step::kWait;
+    if (tell_lost_write(worker, client)) return Step::kDone;
+  }
   Upstream* upstream = client.dedicated;
   CommandRoute route = CommandRoute::kDedicated;
   // Replies may be outstanding on a shared connection yet.
@@ -150,6 +149,7 @@ bool drained_or_wait(Client& client) {
 bool room_or_wait(Client& client, Upstream& upstream) {
   if (!upstream.full()) return true;
   client.wait = Wait::kUpstream;
+  client.worker->note_crowded();
   upstream.waiting.push_back(client.self);
   return false;
 }

@@ -75,6 +75,7 @@ void take_steps(Worker& worker, Client& client, const HelloRequest& hello, size_
     const HelloStep& step = hello.steps[i];
     if (step.kind == HelloStep::Kind::kSetName) {
       client.session.set_name(step.name);
+      worker.enter_scope(client);
       continue;
     }
     client.extra().hello_step = i;
@@ -119,7 +120,17 @@ std::string set_consistency(Session& session, Consistency level,
   return std::string(kOkReply);
 }
 
-// The floor rises to what the token says.
+std::string set_scope(Worker& worker, Client& client, std::string_view wanted) {
+  const auto scope = parse_session_scope(wanted);
+  if (!scope || *scope == SessionScope::kByRole) {
+    return level_help("session scope: write connection, user, client-name or node");
+  }
+  client.session.scope = *scope;
+  worker.enter_scope(client);
+  return std::string(kOkReply);
+}
+
+// The floor rises to what the token says, and that of those who share the session.
 std::string take_token(Worker& worker, Client& client, const Result<Position>& position) {
   if (!position.ok()) return error_line("azimuth: " + position.error().message);
   if (position->epoch > worker.topology().epoch) {
@@ -131,9 +142,8 @@ std::string take_token(Worker& worker, Client& client, const Result<Position>& p
   const Position before = floor;
   floor = *position;
   worker.carry_floor(client);
-  if (before.epoch > floor.epoch || (before.epoch == floor.epoch && before.offset > floor.offset)) {
-    floor = before;
-  }
+  floor = with_token(before, floor);
+  if (client.scope != nullptr) client.scope->raise(floor);
   return std::string(kOkReply);
 }
 
@@ -178,16 +188,18 @@ void append_route(std::string& out, const Worker& worker, Client& client,
   const bool blocks = row != nullptr && asks_to_block(*row, command);
   // A transaction's own connection, or another that it keeps, decides before the gate does.
   const bool own = client.pinned() && !client.session.in_multi && !client.session.watching;
-  ReplicaSight seen = worker.replica().sight(client);
+  const Scope::Sight shared = worker.shared_sight(client);
+  const SessionView view = worker.view_of(client, shared);
+  ReplicaSight seen = worker.replica().sight(client, shared);
   if (own) seen = {};
-  const Route route = decide(worker.topology(), worker.view_of(client), row, seen, blocks);
+  const Route route = decide(worker.topology(), view, row, seen, blocks);
   const bool somebody = route.member >= 0;
   append_map(out, client.session.protocol, 4);
   append_bulk(out, "node");
   append_bulk(out, somebody ? worker.topology().members[static_cast<size_t>(route.member)].id
                             : std::string());
   append_bulk(out, "connection");
-  append_bulk(out, connection_of(worker.view_of(client), row, blocks));
+  append_bulk(out, connection_of(view, row, blocks));
   append_bulk(out, "reason");
   append_bulk(out, to_string(route.reason));
   append_bulk(out, "command");
@@ -227,6 +239,9 @@ constexpr std::string_view kHelp[] = {
     "    What this session has written and read, as a token; lets it read no older than a token.",
     "DURABILITY [<level>]",
     "    The session's durability; sets it.",
+    "SESSION [<scope>]",
+    "    Whose writes and reads its reads do not fall behind: its connection's, or those of all of",
+    "    its user, its client-name, its node; sets it.",
     "SLOWLOG GET [<count>] | LEN | RESET",
     "    Requests that took long, as azimuth saw them.",
     "SWITCHOVER [<node>]",
@@ -388,7 +403,17 @@ Step handle_azimuth(Worker& worker, Client& client, const Request& request) {
     } else {
       out = level_help("durability: write async or quorum");
     }
+  } else if (same_word(sub, "session") && args.size() <= 3) {
+    if (args.size() == 2) {
+      append_bulk(out, to_string(client.session.scope));
+    } else {
+      out = set_scope(worker, client, args[2]);
+    }
   } else if (same_word(sub, "token") && args.size() == 2) {
+    // (Of what is left, a token would say nothing of what was lost.)
+    if (worker.tags() && !worker.carry_floor(client) && tell_lost_write(worker, client)) {
+      return Step::kDone;
+    }
     // The primary's own offset is at or beyond all that this session has done and seen.
     const CommandRow* const role = &command_row(CommandId::kRole);
     return ask_redis(worker, client, role, "*1\r\n$4\r\nROLE\r\n", Topic::kToken);
@@ -420,8 +445,11 @@ void finish_token(Worker& worker, Client& client, const std::string& reply) {
                   reply.starts_with('-') ? reply : error_line("azimuth: the primary has moved"));
   }
   Position position{worker.topology().epoch, *offset};
-  const Position& floor = client.session.floor;
-  if (floor.epoch == position.epoch) position.offset = std::max(position.offset, floor.offset);
+  for (const Position& floor :
+       {client.session.floor, client.scope ? client.scope->sight().floor : Position{}}) {
+    const bool placed = floor.epoch == position.epoch && floor.offset != kUnplaced;
+    if (placed) position.offset = std::max(position.offset, floor.offset);
+  }
   std::string out;
   append_bulk(out, worker.process().tokens.make(position));
   answer(worker, client, out);

@@ -4,58 +4,51 @@
 //
 // ROLE behind a write, on the same connection, names an offset at or beyond its end (replication.c:
 // the stream is fed before the next command is read). It is never put inside MULTI, where it would
-// be queued.
+// be queued. Behind reads at a replica it stands for those alone whose session is not one
+// connection's (scopes.h): there it names how far at the most they have seen.
 #include <algorithm>
+#include <unordered_set>
 
 #include "proxy/control/log.h"
 #include "proxy/data/identity.h"
 #include "proxy/data/upstream.h"
 #include "proxy/data/worker.h"
-#include "session/reply_framer.h"
 
 namespace azimuth {
 namespace {
 
 constexpr std::string_view kAskRole = "*1\r\n$4\r\nROLE\r\n";
 
+bool runs_script(const Entry& entry) {
+  return !entry.injected && entry.command < kCommandCount &&
+         is_script(all_commands()[entry.command]);
+}
+
 }  // namespace
-
-std::optional<uint64_t> primary_offset(std::string_view role) {
-  ReplyReader reader(role);
-  ReplyElement element;
-  const bool is_master = reader.next(element) && element.is_aggregate() && reader.next(element) &&
-                         element.text == "master" && reader.next(element) && element.integer >= 0;
-  return is_master ? std::optional(static_cast<uint64_t>(element.integer)) : std::nullopt;
-}
-
-// "slave", its primary's host and port, the state of the link, the offset that it has applied.
-std::optional<ReplicaRole> replica_role(std::string_view role) {
-  ReplyReader reader(role);
-  ReplyElement element;
-  ReplicaRole found;
-  if (!reader.next(element) || !element.is_aggregate()) return std::nullopt;
-  if (!reader.next(element) || element.text != "slave" || !reader.next(element))
-    return std::nullopt;
-  if (!reader.next(element)) return std::nullopt;
-  found.port = element.integer;
-  if (!reader.next(element)) return std::nullopt;
-  found.connected = element.text == "connected";
-  if (!reader.next(element)) return std::nullopt;
-  found.offset = element.integer;
-  return found;
-}
 
 // --- behind requests to the primary --------------------------------------------------------------
 
 void Upstream::note_sent(const Entry& entry) {
-  if (role_ >= Role::kReplica && role_ != Role::kDedicated) return;
-  if (entry.injected || opaque_ || (pubsub && protocol == 2)) return;
+  if (role_ == Role::kAuth || entry.injected || opaque_ || (pubsub && protocol == 2)) return;
   // Inside a transaction nothing has happened yet; EXEC is what happens.
   const bool executes = entry.topic == Topic::kExec;
   if (entry.bound && !executes) return;
-  if (!entry.write && !executes && !worker_.tags_reads()) return;
+  const bool replica = role_ == Role::kReplica;
+  const bool tagged = !replica && (entry.write || executes || worker_.tags_reads());
+  if (!tagged && !worker_.shares_sessions()) return;
   Client* const client = worker_.client(entry.client);
   if (client == nullptr) return;
+  if (!tagged) {
+    if (client->scope == nullptr) return;
+    if (!replica) {
+      client->unplaced = true;
+    } else if (minds_floor(client->session.consistency)) {
+      tag_due_ = true;
+      add_part(client->scope, 0);
+    }
+    return;
+  }
+  if (client->scope != nullptr) add_part(client->scope, client->scope->last());
   if (open_tag_.batch == 0) open_tag_.batch = worker_.next_batch();
   tag_due_ = true;
   if (client->batch == open_tag_.batch) return;
@@ -64,14 +57,27 @@ void Upstream::note_sent(const Entry& entry) {
   open_tag_.clients.push_back(entry.client);
 }
 
+void Upstream::add_part(const std::shared_ptr<Scope>& scope, uint64_t asked) {
+  const auto there = std::any_of(open_tag_.parts.begin(), open_tag_.parts.end(),
+                                 [&](const ScopePart& each) { return each.scope == scope; });
+  if (!there) open_tag_.parts.push_back({scope, asked});
+}
+
 void Upstream::ask_tag() {
   const Client* const lent_to = worker_.client(owner);
   if (lent_to != nullptr && lent_to->session.in_multi) return;  // it would be queued
   if (!std::exchange(tag_due_, false)) return;
-  Tag tag = std::exchange(open_tag_, Tag());
+  BatchTag tag = std::exchange(open_tag_, BatchTag());
   // Without it its clients' floors stay unknown, and they read at the primary.
-  if (identity_ == nullptr || identity_->role_denied) return;
+  if (identity_ == nullptr) return;
+  if (identity_->role_denied) {
+    for (const ClientRef& ref : tag.clients) {
+      if (Client* const each = worker_.client(ref)) each->unplaced = each->scope != nullptr;
+    }
+    return;
+  }
   tag.asked_ms = worker_.now_ms();
+  tag.epoch = worker_.target().epoch;
   tags_.push_back(std::move(tag));
   Entry entry;
   entry.kind = EntryKind::kCollect;
@@ -88,11 +94,25 @@ void Upstream::ask_proof() {
 
 void Upstream::take_tag(std::string_view role) {
   if (tags_.empty()) return;
-  const Tag tag = std::move(tags_.front());
+  BatchTag tag = std::move(tags_.front());
   tags_.pop_front();
-  if (const std::optional<uint64_t> offset = primary_offset(role)) {
-    return worker_.on_tag(tag.batch, tag.clients, tag.asked_ms, *offset);
+  const bool shown = std::exchange(shown_, false);
+  if (role_ == Role::kReplica) {
+    const Replica::Place& place = worker_.replica().place();
+    const GateVerdict verdict = judge(role, ReadGate(), place.port);
+    for (ScopePart& part : tag.parts) {
+      if (verdict.applied) {
+        part.scope->place_read({place.epoch, *verdict.applied}, part.number, place.key);
+      } else {
+        lose_part(part, shown);
+      }
+    }
+    return;
   }
+  if (const std::optional<uint64_t> offset = primary_offset(role)) {
+    return worker_.on_tag(tag, *offset);
+  }
+  for (ScopePart& part : tag.parts) lose_part(part, shown);
   if (!role.starts_with("-NOPERM") || identity_ == nullptr || identity_->role_denied) return;
   identity_->role_denied = true;
   log_warning("role_denied", {{"user", identity_->user},
@@ -100,29 +120,132 @@ void Upstream::take_tag(std::string_view role) {
                               {"advice", "ACL SETUSER " + identity_->user + " +role"}});
 }
 
-void Worker::on_tag(uint32_t batch, const std::vector<ClientRef>& clients, uint64_t asked_ms,
-                    uint64_t offset) {
+// --- in front of what is shown to a session of several connections -------------------------------
+
+// Replies to the batch at the front are about to leave, and its position has not come with them.
+void Upstream::announce() {
+  if (!std::exchange(shown_, false)) return;
+  BatchTag& batch = tags_.empty() ? open_tag_ : tags_.front();
+  batch.shown = true;
+  for (ScopePart& part : batch.parts) {
+    part.number = part.scope->show(part.number);
+  }
+}
+
+// `shown`: something that was not announced.
+void Upstream::lose_part(ScopePart& part, bool shown) {
+  if (shown) part.number = part.scope->show(part.number);
+  if (part.number != 0) part.scope->lose(part.number);
+}
+
+// What is outstanding ends with its connection. (What nobody was shown needs no position.)
+void Upstream::drop_tags() {
+  announce();
+  for (BatchTag& tag : tags_) {
+    for (ScopePart& part : tag.parts) lose_part(part, false);
+  }
+  for (ScopePart& part : open_tag_.parts) lose_part(part, false);
+  if (role_ != Role::kReplica && !tags_.empty() && tags_.front().shown) {
+    for (const ClientRef& ref : tags_.front().clients) {
+      Client* const each = worker_.client(ref);
+      if (each == nullptr) continue;
+      Position& floor = each->session.floor;
+      floor = std::max(floor, Position{tags_.front().epoch, kUnplaced});
+    }
+  }
+  tags_.clear();
+  open_tag_ = BatchTag();
+  tag_due_ = shown_ = false;
+}
+
+void Worker::show_unplaced(Client& client) {
+  if (client.scope != nullptr) client.scope->show_unplaced();
+  if (client.inflight == 0) client.unplaced = false;
+}
+
+void Worker::enter_scope(Client& client) {
+  std::shared_ptr<Scope> scope;
+  if (process_.link) {  // one Redis alone shows everything to everybody
+    const Session& session = client.session;
+    scope = process_.scopes.of(session.scope, client.identity->user, session.name());
+  }
+  if (scope == client.scope) return;
+  leave_scope(client);
+  sharing_ += scope != nullptr;
+  client.scope = std::move(scope);
+}
+
+// What it has seen itself, its own floor says.
+void Worker::leave_scope(Client& client) {
+  sharing_ -= client.scope != nullptr;
+  client.scope.reset();
+}
+
+void Worker::carry_scopes() {
+  process_.scopes.carry(topology_->starts, [this](Scope& scope) {
+    metrics_.floors_lost.add();
+    log_warning("floor_lost", {{"scope", scope.name()}, {"now", topology_->epoch}});
+    if (settings_->reads.on_lost_write == OnLostWrite::kError) scope.owe_word();
+  });
+}
+
+// --- positions -----------------------------------------------------------------------------------
+
+void Worker::on_tag(const BatchTag& tag, uint64_t offset) {
   const Position position{target_.epoch, offset};
-  replica_.freshness().add(asked_ms, position);
-  for (const ClientRef& ref : clients) {
+  replica_.freshness().add(tag.asked_ms, position);
+  for (const ScopePart& part : tag.parts) part.scope->place(position, part.number, part.asked);
+  for (const ClientRef& ref : tag.clients) {
     Client* const each = client(ref);
     if (each == nullptr) continue;
     carry_floor(*each);
     Position& floor = each->session.floor;
     if (floor.epoch > position.epoch) continue;  // a token's, of an epoch that is new here
-    if (floor.epoch < position.epoch || floor.offset < offset) floor = position;
-    if (each->batch != batch) continue;
+    const bool covers_all = each->batch == tag.batch;
+    if (floor.epoch < position.epoch || floor.offset < offset ||
+        (floor.offset == kUnplaced && covers_all)) {
+      floor = position;
+    }
+    if (!covers_all) continue;
     each->tagged = true;
     each->sightings = replica_.generation();
   }
 }
 
+Scope::Sight Worker::shared_sight(const Client& client) const {
+  // (A read that has waited for its floor goes by what was shown when it came.)
+  if (client.scope == nullptr || client.waited || !minds_floor(client.session.consistency)) {
+    return {};
+  }
+  return client.scope->sight();
+}
+
+SessionView Worker::view_of(const Client& client, const Scope::Sight& shared) const {
+  SessionView view;
+  view.in_multi = client.session.in_multi;
+  view.watching = client.session.watching;
+  // What it has seen at another place may be more than its floor says.
+  view.untagged = !client.tagged || client.sightings != replica_.generation();
+  view.consistency = client.session.consistency;
+  view.floor = client.session.floor;
+  if (shared.floor != Position{}) {
+    const bool comparable = view.floor == Position{} || view.floor.epoch == shared.floor.epoch;
+    view.untagged = view.untagged || !comparable;
+    view.floor = std::max(view.floor, shared.floor);
+  }
+  view.untagged = view.untagged || !shared.whole;
+  return view;
+}
+
 bool Worker::carry_floor(Client& client) {
   Position& floor = client.session.floor;
+  const bool told = !client.lost_floor && (client.scope == nullptr || !client.scope->owes_word());
   if (floor.epoch == topology_->epoch || floor == Position{}) [[likely]]
-    return !client.lost_floor;
+    return told;
   const Position before = floor;
-  if (carry(floor, topology_->starts) != FloorFate::kLost) return !client.lost_floor;
+  if (carry(floor, topology_->starts) != FloorFate::kLost) return told;
+  // (Lost with its scope's, it is told with that.)
+  if (client.scope != nullptr && !client.scope->loses(before)) return told;
   metrics_.floors_lost.add();
   log_warning("floor_lost", {{"client", client.id},
                              {"epoch", before.epoch},
@@ -130,14 +253,21 @@ bool Worker::carry_floor(Client& client) {
                              {"kept", floor.offset},
                              {"now", floor.epoch}});
   client.lost_floor = settings_->reads.on_lost_write == OnLostWrite::kError;
-  return !client.lost_floor;
+  return told && !client.lost_floor;
+}
+
+bool Worker::take_word_of_loss(Client& client) {
+  const bool shared = client.scope != nullptr && client.scope->take_word();
+  if (!client.lost_floor && !shared) return false;
+  client.lost_floor = client.waited = false;
+  return true;
 }
 
 // --- in front of reads at a replica --------------------------------------------------------------
 
 bool Upstream::can_retain(size_t bytes) const {
   return bytes <= kRetainedRequestBytesMax &&
-         retained_.size() + run_size_ + bytes < kUpstreamQueueHighBytes;
+         retained_.size() + run_size_ + bytes < kRetainedBytesMax;
 }
 
 void Upstream::require(uint64_t offset, bool any) {
@@ -150,23 +280,64 @@ void Upstream::require(uint64_t offset, bool any) {
     entry.start_us = worker_.now_us();
     send(entry, {}, kAskRole);
   }
-  Gate& gate = gates_.back();
-  gate.offset = std::max(gate.offset, offset);
-  gate.any = gate.any && any;
+  gates_.back().require(offset, any);
 }
 
 void Upstream::check_gate(std::string_view role) {
   if (gates_.empty()) return;
-  const Gate gate = gates_.front();
+  const ReadGate gate = gates_.front();
   gates_.pop_front();
-  const std::optional<ReplicaRole> found = replica_role(role);
-  const bool follows = found && found->connected && found->port == worker_.replica().place().port &&
-                       found->offset >= 0 && static_cast<uint64_t>(found->offset) >= gate.offset;
-  if (follows) worker_.replica().on_offset(static_cast<uint64_t>(found->offset));
-  if (follows || (found && gate.any)) return;
+  const GateVerdict verdict = judge(role, gate, worker_.replica().place().port);
+  if (verdict.applied) worker_.replica().on_offset(*verdict.applied);
+  if (verdict.open) return;
   if (role.starts_with("-NOPERM") && identity_ != nullptr) identity_->role_denied = true;
   worker_.metrics().gates_closed.add();
   give_up_replica("its gate is closed");
+}
+
+// A replica's cache of scripts is its own, and a function may not have come to it yet.
+bool Upstream::judges_error(const Entry& entry) const {
+  return role_ == Role::kReplica && reply_type_ == '-' && runs_script(entry);
+}
+
+void Upstream::judge_error(const std::string& error) {
+  const Entry& front = entries_.front();
+  Client* const client = worker_.client(front.client);
+  if (client == nullptr) return;
+  if (error.starts_with("-NOSCRIPT") || error.starts_with("-ERR Function not found")) {
+    return send_elsewhere(*client, worker_.shared(*identity_, Role::kScripts));
+  }
+  if (!front.silent) worker_.reply(*client, error);
+}
+
+// What one client is owed here is asked there; the replies that come here are nobody's.
+void Upstream::send_elsewhere(Client& client, Upstream& other) {
+  client.upstream = &other;
+  size_t offset = 0;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    Entry& entry = entries_[i];
+    const size_t at = offset;
+    if (entry.retained) offset += entry.size;
+    if (worker_.client(entry.client) != &client) continue;
+    Settled moved{entry, std::string(retained_.at(at, entry.size))};
+    moved.entry.retained = false;
+    entry.client = ClientRef();
+    other.take_over(moved);
+  }
+}
+
+void Upstream::take_over(const Settled& settled) {
+  if (!failing_fast_ || settled.answered()) return queue_settled(settled);
+  answer_in_turn(settled.entry, Canned::kClusterDown);
+}
+
+// Is a script among what may not have been answered for that reason? (What Redis had answered in
+// the same turn of its loop, it had not sent.)
+bool Upstream::waits_for_script() {
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (runs_script(entries_[i])) return true;
+  }
+  return false;
 }
 
 void Upstream::tend_replica() {
@@ -179,8 +350,9 @@ void Upstream::tend_replica() {
     case State::kReady: {
       const bool owes = !entries_.empty() && !paused_ &&
                         front_age_us(worker_.now_us()) > kReplicaSilenceMsMax * 1000;
-      if (owes && now - heard_ms_ > kReplicaSilenceMsMax) give_up_replica("it is silent");
-      return;
+      if (!owes || now - heard_ms_ <= kReplicaSilenceMsMax) return;
+      if (waits_for_script()) worker_.replica().avoid_scripts();
+      return give_up_replica("it is silent");
     }
     case State::kIdle:
       if (worker_.replica().there() && identity_->clients != 0 && now >= retry_at_ms_) connect();
@@ -199,18 +371,20 @@ void Upstream::give_up_replica(std::string_view why, bool failed) {
   retry_at_ms_ = worker_.now_ms() + static_cast<uint64_t>(backoff_.next(worker_.random()).ms);
   worker_.replica().on_lost(failed && stood);
   const std::vector<Settled> all = settle_outstanding(false);
-  Upstream& primary = worker_.shared(*identity_, Role::kReads);
+  std::unordered_set<uint32_t> run_scripts;  // clients: all of theirs stays in one line
+  for (const Settled& each : all) {
+    if (runs_script(each.entry)) run_scripts.insert(each.entry.client.index);
+  }
+  Upstream& reads = worker_.shared(*identity_, Role::kReads);
+  Upstream& scripts = run_scripts.empty() ? reads : worker_.shared(*identity_, Role::kScripts);
   for (const Settled& each : all) {
     Client* const client = worker_.client(each.entry.client);
     if (client == nullptr) continue;
-    client->upstream = &primary;
-    if (primary.failing_fast() && !each.answered()) {
-      primary.answer_in_turn(each.entry, Canned::kClusterDown);
-    } else {
-      primary.queue_settled(each);
-    }
+    client->upstream = run_scripts.contains(each.entry.client.index) ? &scripts : &reads;
+    client->upstream->take_over(each);
   }
-  primary.deliver_canned();
+  reads.deliver_canned();
+  scripts.deliver_canned();
   worker_.resume_all(waiting);
   if (retired_) begin_close();
 }

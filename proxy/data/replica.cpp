@@ -14,6 +14,8 @@ constexpr uint64_t kReadsComeMs = 2000;
 constexpr uint64_t kEpochWaitMs = 1000;
 // How long a replica elsewhere that did not answer is not tried again.
 constexpr uint64_t kAvoidMs = 1000;
+// How long no script runs at a replica that one has kept from answering.
+constexpr uint64_t kNoScriptsMs = 10'000;
 
 }  // namespace
 
@@ -24,7 +26,9 @@ void Replica::open(uv_loop_t* loop) {
 
 void Replica::set_topology(const Topology& topology) {
   const NodeSettings& self = worker_.settings().node;
-  const size_t salt = std::hash<std::string>{}(self.id) + worker_.index();
+  // (The same for all workers: a session that spans them need not wait for one replica to catch up
+  // with another.)
+  const size_t salt = std::hash<std::string>{}(self.id);
   Place place;
   place.epoch = topology.epoch;
   place.member = replica_for(topology, self.zone, self.region, salt, avoided_);
@@ -32,6 +36,8 @@ void Replica::set_topology(const Topology& topology) {
     const Member& member = topology.members[static_cast<size_t>(place.member)];
     place.near = place.member == topology.local;
     place.port = member.replica_port;
+    place.key = std::hash<std::string>{}(member.id + ' ' + std::to_string(place.port) + ' ' +
+                                         std::to_string(place.epoch));
     if (!place.near) {
       place.node = member.id;
       const Result<Endpoint> endpoint = parse_endpoint(member.peer);
@@ -43,7 +49,6 @@ void Replica::set_topology(const Topology& topology) {
       }
     }
   }
-  epoch_ = topology.epoch;
   if (place != place_) move(std::move(place));
   on_applied();
 }
@@ -59,10 +64,14 @@ void Replica::move(Place place) {
 
 void Replica::on_lost(bool failed) {
   ++generation_;
-  if (!failed || place_.near || place_.member < 0) return;
+  if (!failed || place_.near || !there()) return;
   avoided_ = place_.member;
   avoided_until_ms_ = worker_.now_ms() + kAvoidMs;
+  choose_anew_ = true;  // not here: whoever calls is in the middle of giving a connection up
+  start_timer(true);
 }
+
+void Replica::avoid_scripts() { no_scripts_until_ms_ = worker_.now_ms() + kNoScriptsMs; }
 
 void Replica::on_offset(uint64_t offset) {
   if (place_.near || offset <= said_) return;
@@ -71,14 +80,14 @@ void Replica::on_offset(uint64_t offset) {
 }
 
 uint64_t Replica::applied() const {
-  return place_.near ? worker_.process().applied.of(epoch_) : said_;
+  return place_.near ? worker_.process().applied.of(place_.epoch) : said_;
 }
 
 Upstream* Replica::connection(const Client& client) const {
   return client.identity->shared[static_cast<size_t>(Role::kReplica)];
 }
 
-ReplicaSight Replica::sight(const Client& client) const {
+ReplicaSight Replica::sight(const Client& client, const Scope::Sight& shared) const {
   const Upstream* const upstream = connection(client);
   const Settings& settings = worker_.settings();
   const uint64_t now = worker_.now_ms();
@@ -86,13 +95,15 @@ ReplicaSight Replica::sight(const Client& client) const {
   sight.member = place_.member;
   sight.reachable =
       there() && upstream != nullptr && upstream->ready() && !client.identity->role_denied;
+  sight.runs_scripts = now >= no_scripts_until_ms_;
   sight.applied = applied();
-  sight.current = freshness_.needed(epoch_, now, settings.reads.lag_ms_max);
+  if (shared.replica == place_.key) sight.applied = std::max(sight.applied, shared.applied);
+  sight.current = freshness_.needed(place_.epoch, now, settings.reads.lag_ms_max);
   if (sight.current) *sight.current -= std::min(*sight.current, settings.reads.lag_bytes_max);
   // (How many writes the primary has taken by this moment, only the primary knows.)
   if (client.session.consistency == Consistency::kBoundedStaleness &&
       !client.session.bound_in_writes) {
-    sight.bound = freshness_.needed(epoch_, now, client.session.staleness_bound);
+    sight.bound = freshness_.needed(place_.epoch, now, client.session.staleness_bound);
   }
   return sight;
 }
@@ -100,8 +111,10 @@ ReplicaSight Replica::sight(const Client& client) const {
 Upstream* Replica::choose(Client& client, const CommandRow& row, size_t bytes) {
   const bool goes_on = client.inflight != 0;
   if (goes_on && client.upstream->role() != Role::kReplica) return nullptr;  // I7
-  const ReplicaSight seen = sight(client);
-  const Route route = decide(worker_.topology(), worker_.view_of(client), &row, seen);
+  const Scope::Sight shared = worker_.shared_sight(client);
+  const SessionView view = worker_.view_of(client, shared);
+  const ReplicaSight seen = sight(client, shared);
+  const Route route = decide(worker_.topology(), view, &row, seen);
   const Reason reason = route.reason;
   if (there() && row.place == azimuth::Place::kAnywhere) {
     read_ms_ = worker_.now_ms();
@@ -113,7 +126,9 @@ Upstream* Replica::choose(Client& client, const CommandRow& row, size_t bytes) {
     }
     start_timer();
   }
-  const Position& floor = client.session.floor;
+  // What others of its session had been shown when the read came is its own affair from now on.
+  const Position floor = view.floor;
+  if (!view.untagged) client.session.floor = floor;
   if (reason == Reason::kBehindFloor && !goes_on && !client.waited &&
       worker_.settings().reads.wait_ms != 0) {
     client.waited = true;
@@ -125,7 +140,7 @@ Upstream* Replica::choose(Client& client, const CommandRow& row, size_t bytes) {
     }
     worker_.process().applied.want(worker_.index(), floor.offset);
     // It may have been applied in between, and nobody would wake us.
-    if (worker_.process().applied.of(epoch_) >= floor.offset) worker_.wake();
+    if (worker_.process().applied.of(place_.epoch) >= floor.offset) worker_.wake();
     return nullptr;
   }
   client.waited = false;
@@ -156,32 +171,35 @@ void Replica::on_applied() {
   std::erase_if(waiters_, [&](const Waiter& each) {
     Client* const waiting = worker_.client(each.client);
     if (waiting == nullptr || waiting->wait != Wait::kApplied) return true;
-    if (!each.may_go(epoch_, applied, now)) return false;
+    if (!each.may_go(place_.epoch, applied, now)) return false;
     worker_.resume(*waiting);
     return true;
   });
   for (const Waiter& each : waiters_) {
-    if (each.floor.epoch != epoch_ || !place_.near) continue;
+    if (each.floor.epoch != place_.epoch || !place_.near) continue;
     worker_.process().applied.want(worker_.index(), each.floor.offset);
   }
 }
 
-void Replica::start_timer() {
-  if (uv_is_active(timer()) != 0) return;
+void Replica::start_timer(bool anew) {
+  if (uv_is_active(timer()) != 0 && !anew) return;
   uv_timer_start(
-      &timer_, [](uv_timer_t* handle) { static_cast<Replica*>(handle->data)->on_timer(); }, kTickMs,
+      &timer_, [](uv_timer_t* handle) { static_cast<Replica*>(handle->data)->on_timer(); }, 0,
       kTickMs);
-  on_timer();
 }
 
 void Replica::on_timer() {
   const uint64_t now = worker_.now_ms();
-  if (avoided_ >= 0 && now >= avoided_until_ms_) avoided_ = -1;
+  if (avoided_ >= 0 && now >= avoided_until_ms_) {
+    avoided_ = -1;
+    choose_anew_ = choose_anew_ || !there();
+  }
+  if (std::exchange(choose_anew_, false)) set_topology(worker_.topology());
   if (!waiters_.empty()) on_applied();
   for (Upstream* each : worker_.all_upstreams()) {
     if (each->role() == Role::kReplica) each->tend_replica();
   }
-  if (now - read_ms_ > kReadsComeMs && waiters_.empty()) {
+  if (now - read_ms_ > kReadsComeMs && waiters_.empty() && avoided_ < 0) {
     shortest_ms_ = 0;
     uv_timer_stop(&timer_);
     return;

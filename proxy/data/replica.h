@@ -49,6 +49,7 @@ class Replica {
     bool near = false;
     std::uint64_t epoch = 0;
     std::uint16_t port = 0;  // that its Redis replicates from in this epoch
+    std::uint64_t key = 0;   // of all these: what one of its sessions has seen, another can name
     std::string node;        // not near
     SocketAddress address;   // ... of its node's peer endpoint
 
@@ -67,14 +68,16 @@ class Replica {
   // (Wait::kApplied) until its floor is applied here, for a little while. Counts the reason.
   Upstream* choose(Client& client, const CommandRow& row, std::size_t bytes);
   // What is known of it, for a client's read (AZIMUTH ROUTE).
-  ReplicaSight sight(const Client& client) const;
+  ReplicaSight sight(const Client& client, const Scope::Sight& shared) const;
 
   Freshness& freshness() { return freshness_; }
   // A connection to it has ended: the next one may be to another process. `failed`: it did not
-  // answer; a topology that comes within a second leads to another one of the region.
+  // answer; for a second another one of the region is read.
   void on_lost(bool failed);
   // It says how far it is.
   void on_offset(std::uint64_t offset);
+  // A read-only script kept it silent: such scripts run at the primary for a while.
+  void avoid_scripts();
   // Whoever waits for what is applied by now goes on.
   void on_applied();
   // The client waits (Wait::kApplied) until this node has heard of `epoch`, for a little while.
@@ -85,17 +88,18 @@ class Replica {
   std::uint64_t applied() const;
   void move(Place place);
   void on_timer();
-  void start_timer();
+  void start_timer(bool anew = false);
   void ask_for_proof();
 
   Worker& worker_;
   uv_timer_t timer_{};
   Place place_;
-  std::uint64_t epoch_ = 0;
   std::uint64_t said_ = 0;  // the offset that another node's has shown, in this epoch
   std::uint32_t generation_ = 1;
   int avoided_ = -1;
   std::uint64_t avoided_until_ms_ = 0;
+  bool choose_anew_ = false;
+  std::uint64_t no_scripts_until_ms_ = 0;
   Freshness freshness_;
   std::uint64_t read_ms_ = 0;      // when a read last came that could have gone here
   Identity* reader_ = nullptr;     // on whose behalf

@@ -42,6 +42,8 @@ std::string canned_text(const Topology& topology, const Upstream& upstream, Cann
       return "-CLUSTERDOWN azimuth: not enough voters were seen in time to have what was read\r\n";
     case Canned::kHandshake:
       return upstream.handshake_error();
+    case Canned::kLostFloor:
+      return std::string(kLostFloorReply);
     case Canned::kClusterDown:
     case Canned::kNone:
       break;
@@ -141,6 +143,8 @@ void Worker::on_run_replied(Client& client, const Entry& first, uint32_t reads, 
   if (slowlog_.is_slow(us)) [[unlikely]]
     note_slow(client, first, us);
   client.inflight -= reads + writes;
+  if (client.unplaced) [[unlikely]]
+    show_unplaced(client);
   if (client.inflight == 0) drained(client);
 }
 
@@ -152,6 +156,8 @@ void Worker::on_replied(Upstream& upstream, const Entry& entry, char type, size_
   // (The time that a command blocks is nobody's latency, as in Redis.)
   if (entry.topic != Topic::kUnblocked) note_latency(client, entry);
   --client.inflight;
+  if (client.unplaced) [[unlikely]]
+    show_unplaced(client);
   if (bytes > kLargeReplyBytes && !entry.write) {
     client.large_credit = kLargeCredit;
   }
@@ -232,6 +238,7 @@ void Worker::take_state(Client& client, Upstream& upstream, Topic topic, std::st
   ReplyElement name;
   if (!ReplyReader(reply).next(name)) return;
   client.session.set_name(name.null ? std::string_view() : name.text);
+  enter_scope(client);
   upstream.name = client.session.name();
 }
 
@@ -240,6 +247,8 @@ void Worker::on_collected(Upstream& upstream, const Entry& entry, const std::str
   if (found == nullptr) return;
   Client& client = *found;
   --client.inflight;
+  if (client.unplaced) [[unlikely]]
+    show_unplaced(client);
   note_latency(client, entry);
   const bool failed = text.starts_with('-');
   if (failed) metrics_.count_error(ErrorKind::kRedis);

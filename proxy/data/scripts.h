@@ -44,7 +44,13 @@ class ScriptCache {
   // A connection was lost: Redis may be another process now, with no scripts.
   void doubt_all() { ++redis_run_; }
 
-  // The body, if Redis may have lost this script; else null.
+  // The body, if it is known; else null.
+  Body known(std::string_view sha) const {
+    if (scripts_.empty()) return nullptr;
+    const auto found = scripts_.find(lower(sha));
+    return found != scripts_.end() ? found->second.body : nullptr;
+  }
+  // The same, if the primary's Redis may have lost this script.
   Body lost(std::string_view sha) const {
     if (scripts_.empty()) return nullptr;
     const auto found = scripts_.find(lower(sha));

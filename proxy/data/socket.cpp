@@ -37,6 +37,25 @@ void remove_stale_socket(const SocketAddress& address) {
   ::close(probe);
 }
 
+bool is_loopback(const SocketAddress& address) {
+  if (address.family() == AF_INET) {
+    const auto* v4 = reinterpret_cast<const sockaddr_in*>(&address.storage);
+    return ntohl(v4->sin_addr.s_addr) >> 24 == 127;
+  }
+  const auto* v6 = reinterpret_cast<const sockaddr_in6*>(&address.storage);
+  return address.family() == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+}
+
+// Inside one machine there is no path whose rate has to be found. A congestion control that paces
+// what it sends (bbr, which the system may have chosen for its network) sets a timer of the
+// kernel's for each piece all the same; reno does not, and every kernel has it. What a listener
+// accepts inherits it.
+void send_unpaced(int fd, const SocketAddress& address) {
+  constexpr std::string_view kReno = "reno";
+  if (!is_loopback(address)) return;
+  ::setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, kReno.data(), kReno.size());
+}
+
 std::string fd_text(int fd, int (*name)(int, sockaddr*, socklen_t*)) {
   SocketAddress address;
   address.size = sizeof(address.storage);
@@ -134,6 +153,7 @@ int listen_on(const SocketAddress& address, unsigned unix_mode) {
       ::setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
     }
   }
+  send_unpaced(fd, address);
   int rc = ::bind(fd, address.get(), address.size) != 0 ? -errno : 0;
   if (rc == 0 && is_unix && unix_mode != 0) {
     const auto* un = reinterpret_cast<const sockaddr_un*>(&address.storage);
@@ -148,6 +168,7 @@ int listen_on(const SocketAddress& address, unsigned unix_mode) {
 int connect_to(const SocketAddress& address) {
   const int fd = ::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
+  send_unpaced(fd, address);
   if (::connect(fd, address.get(), address.size) == 0 || errno == EINPROGRESS) return fd;
   const int rc = -errno;
   ::close(fd);

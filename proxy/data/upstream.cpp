@@ -48,7 +48,7 @@ void Upstream::send(const Entry& entry, const BlockRef& block, std::string_view 
   queued_total_ += bytes.size();
   // (Without bytes: it streams, and what comes is not kept.)
   if ((queued.repeatable || queued.bound) && !bytes.empty() &&
-      bytes.size() <= kRetainedRequestBytesMax && retained_.size() < kUpstreamQueueHighBytes) {
+      bytes.size() <= kRetainedRequestBytesMax && retained_.size() < kRetainedBytesMax) {
     queued.retained = true;
     retained_.push(bytes);
   }
@@ -62,7 +62,7 @@ void Upstream::add_to_run(const Entry& entry) {
   queued.plain = !queued.quorum;
   quorum_due_ = quorum_due_ || queued.quorum;
   queued.retained = queued.repeatable && queued.size <= kRetainedRequestBytesMax &&
-                    retained_.size() + run_size_ < kUpstreamQueueHighBytes;
+                    retained_.size() + run_size_ < kRetainedBytesMax;
   run_size_ += queued.size;
   run_writes_ = run_writes_ || queued.write;
 }
@@ -103,11 +103,15 @@ void Upstream::queue_bytes(const BlockRef& block, std::string_view bytes) {
 }
 
 void Upstream::send_more(const BlockRef& block, std::string_view bytes) {
-  // The reply may have come early, as an error: what is left of the request has no entry then.
-  if (!entries_.empty()) entries_.back().size += bytes.size();
-  queued_total_ += bytes.size();
-  if (entries_.empty()) front_offset_ = queued_total_;
+  note_more(bytes.size());
   queue_bytes(block, bytes);
+}
+
+void Upstream::note_more(size_t bytes) {
+  // The reply may have come early, as an error: what is left of the request has no entry then.
+  if (!entries_.empty()) entries_.back().size += bytes;
+  queued_total_ += bytes;
+  if (entries_.empty()) front_offset_ = queued_total_;
 }
 
 void Upstream::load_script(std::string_view sha, std::string_view body) {
@@ -156,10 +160,7 @@ void Upstream::flush() {
     taken_total_ += static_cast<uint64_t>(n);
     out_.consume(static_cast<size_t>(n));
   }
-  if (!waiting.empty() && out_.size() < kUpstreamQueueLowBytes &&
-      entries_.size() < kUpstreamInflightMax / 2) {
-    worker_.resume_all(waiting);
-  }
+  if (!waiting.empty() && has_room()) worker_.resume_all(waiting);
 }
 
 ssize_t Upstream::write(iovec* pieces, int count) {
@@ -222,9 +223,11 @@ void Upstream::on_writable() {
 }
 
 void Upstream::on_readable() {
-  if (!may_use_redis()) return;
+  if (!may_use_redis() || splice_reply()) return;
+  const bool head = bulky_ && cursor_.body_left() == 0;
+  bulky_ = bulky_ && !head;
   const ReceiveSpace space = worker_.receive_space();
-  const ssize_t n = ::recv(fd_, space.data, space.size, 0);
+  const ssize_t n = ::recv(fd_, space.data, head ? kSmallReceiveBytes : space.size, 0);
   if (n <= 0) {
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return;
     return lost(n == 0 ? "closed by redis" : std::strerror(errno));
@@ -235,16 +238,22 @@ void Upstream::on_readable() {
   // The block may be replaced while replies make clients go on; this reference keeps ours.
   const BlockRef block = space.block;
   consume(block, space.data, space.data + n);
-  worker_.flush_clients();
+  flush_replies();
   check_front_reads();
+  if (head) splice_reply();
 }
 
 void Upstream::on_stream_data(const BlockRef& block, std::string_view bytes) {
   worker_.metrics().upstream_bytes_in.add(bytes.size());
   heard_ms_ = worker_.now_ms();
   consume(block, bytes.data(), bytes.data() + bytes.size());
-  worker_.flush_clients();
+  flush_replies();
   check_front_reads();
+}
+
+void Upstream::flush_replies() {
+  announce();
+  worker_.flush_clients();
 }
 
 bool Upstream::owes_clients() {
@@ -284,7 +293,7 @@ void Upstream::consume(const BlockRef& block, const char* p, const char* end) {
       const BlockRef copy(Block::make(static_cast<uint32_t>(joined.size())));
       std::memcpy(copy.get()->data(), joined.data(), joined.size());
       consume(copy, copy.get()->data(), copy.get()->data() + joined.size());
-      return worker_.flush_clients();
+      return flush_replies();
     }
     const char* const run_end = consume_run(block, p, end);
     p = run_end != p ? run_end : consume_frame(block, p, end);
@@ -316,6 +325,7 @@ const char* Upstream::consume_run(const BlockRef& block, const char* p, const ch
     entries_.pop();
   }
   if (replies == 0) return p;
+  shown_ = true;
   if (kept != 0) retained_.pop(kept);
   if (Client* client = worker_.client(first.client)) {
     worker_.deliver(*client, block, {begin, static_cast<size_t>(p - begin)});
@@ -329,10 +339,7 @@ const char* Upstream::consume_run(const BlockRef& block, const char* p, const ch
 void Upstream::after_replies() {
   if (!entries_.empty() && entries_.front().canned != Canned::kNone) deliver_canned();
   if (held_ || parked_) worker_.mark_dirty(*this);
-  if (!waiting.empty() && !full() && entries_.size() < kUpstreamInflightMax / 2 &&
-      out_.size() < kUpstreamQueueLowBytes) {
-    worker_.resume_all(waiting);
-  }
+  if (!waiting.empty() && has_room()) worker_.resume_all(waiting);
 }
 
 const char* Upstream::consume_frame(const BlockRef& block, const char* p, const char* end) {
@@ -390,7 +397,8 @@ void Upstream::deliver_opaque(const BlockRef& block, const char* p, const char* 
 void Upstream::deliver(const BlockRef& block, const char* p, size_t n, bool done) {
   const Entry& entry = entries_.front();
   reply_bytes_ += n;
-  if (entry.kind == EntryKind::kCollect || entry.quorum) {
+  shown_ = shown_ || !entry.injected;
+  if (entry.kind == EntryKind::kCollect || entry.quorum || judges_error(entry)) {
     collected_.append(p, n);
     if (entry.quorum) {
       const uint64_t most = worker_.settings().limits.client_output_bytes_max;
@@ -405,6 +413,7 @@ void Upstream::deliver(const BlockRef& block, const char* p, size_t n, bool done
 }
 
 void Upstream::finish_front() {
+  if (judges_error(entries_.front())) judge_error(std::exchange(collected_, {}));
   const Entry entry = entries_.front();
   entries_.pop();
   front_offset_ += entry.size;
@@ -424,7 +433,8 @@ void Upstream::finish_front() {
       check_gate(reply);
     } else if (entry.topic == Topic::kScriptAgain) {
       ReplyElement sha;
-      if (ReplyReader(reply).next(sha) && !sha.is_error()) worker_.scripts().confirm(sha.text);
+      const bool loaded = ReplyReader(reply).next(sha) && !sha.is_error();
+      if (loaded && role_ != Role::kReplica) worker_.scripts().confirm(sha.text);
     } else {
       worker_.on_collected(*this, entry, reply);
     }

@@ -36,10 +36,12 @@
 #include "proxy/data/buffer.h"
 #include "proxy/data/client.h"
 #include "proxy/data/redis_proof.h"
+#include "proxy/data/scopes.h"
 #include "proxy/data/target.h"
 #include "proxy/peer/link.h"
 #include "session/pubsub.h"
 #include "session/reply_framer.h"
+#include "session/role_reply.h"
 
 namespace azimuth {
 
@@ -54,16 +56,6 @@ enum class EntryKind : uint8_t {
   kNotify,   // as kReply, and the worker is told when it is complete
   kCollect,  // the whole reply goes to the worker, which answers the client
 };
-
-// What ROLE says of a primary: its offset; nothing if it says anything else.
-std::optional<uint64_t> primary_offset(std::string_view role);
-// ... and of a replica.
-struct ReplicaRole {
-  int64_t port = 0;  // of its primary, here the tunnel's
-  bool connected = false;
-  int64_t offset = -1;  // applied
-};
-std::optional<ReplicaRole> replica_role(std::string_view role);
 
 // What a kNotify or kCollect entry is about.
 enum class Topic : uint8_t {
@@ -107,6 +99,7 @@ enum class Canned : uint8_t {
   kNotShown,     // a `strong` read: not enough voters had what it read in time
   kClusterDown,  // no connection for too long
   kHandshake,    // Redis refused the connection: the text is Redis's own
+  kLostFloor,    // what its session had seen was lost while it waited: it did not run
 };
 
 struct Entry {
@@ -133,6 +126,16 @@ struct Entry {
   bool plain : 1 = false;      // set by Upstream: nothing but its bytes matters of the reply
 };
 
+// Requests queued on one connection since the last ROLE was: what has a position in common.
+struct BatchTag {
+  uint32_t batch = 0;
+  bool shown = false;  // something of it was delivered, and its position has not come
+  uint64_t epoch = 0;  // that it was asked in
+  uint64_t asked_ms = 0;
+  std::vector<ClientRef> clients;
+  std::vector<ScopePart> parts;
+};
+
 // kReplica: reads at the replica next door (replica.h); all others lead to the primary.
 enum class Role : uint8_t { kReads, kWrites, kScripts, kQuorum, kReplica, kDedicated, kAuth };
 
@@ -151,6 +154,8 @@ class Upstream final : private StreamUser {
   void end_run(const BlockRef& block, std::string_view bytes);
   // More bytes of the request sent last, which streams.
   void send_more(const BlockRef& block, std::string_view bytes);
+  // The same, from the socket `from` and at most so many; how many, 0 where they must be received.
+  size_t splice_request(int from, size_t most);
   // Behind writes of durability `quorum`: their replies wait for the answer to this.
   void ask_quorum();
   // Behind requests to the primary: the position that they have got to (positions.cpp).
@@ -164,8 +169,7 @@ class Upstream final : private StreamUser {
   bool can_retain(size_t bytes) const;
   // A replica that owes an answer and is silent; or whose Redis is to be tried again.
   void tend_replica();
-  // To the primary with all that is outstanding here.
-  // (`failed`: that is the replica's fault.)
+  // To the primary with all that is outstanding here. (`failed`: that is the replica's fault.)
   void give_up_replica(std::string_view why, bool failed = true);
   // SCRIPT LOAD, at most once a connection, in front of the EVALSHA that is sent next.
   void load_script(std::string_view sha, std::string_view body);
@@ -187,6 +191,10 @@ class Upstream final : private StreamUser {
   std::vector<Settled> settle_outstanding(bool keep_bound);
   std::vector<bool> may_repeat(const std::vector<Entry>& outstanding, bool keep_bound) const;
   void queue_settled(const Settled& settled);
+  bool is_lost(const Entry& entry);
+  // The same of another connection's; answered at once where nothing can be sent.
+  void take_over(const Settled& settled);
+  void send_elsewhere(Client& client, Upstream& other);
   void deliver_canned();
   // Answers all that is outstanding: what has run or may have says so, the rest did not run.
   void fail_outstanding();
@@ -240,7 +248,15 @@ class Upstream final : private StreamUser {
   bool owes_clients();
   size_t queued_bytes() const { return out_.size(); }
   bool full() const {
-    return out_.size() > kUpstreamQueueHighBytes || entries_.size() >= kUpstreamInflightMax;
+    const bool own = role_ == Role::kDedicated;
+    return out_.size() > (own ? kDedicatedQueueHighBytes : kUpstreamQueueHighBytes) ||
+           entries_.size() >= kUpstreamInflightMax;
+  }
+  // ... enough for those who have waited.
+  bool has_room() const {
+    const bool own = role_ == Role::kDedicated;
+    return (own ? out_.empty() : out_.size() < kUpstreamQueueLowBytes) &&
+           entries_.size() < kUpstreamInflightMax / 2;
   }
   uint64_t redis_client_id() const { return redis_client_id_; }
   Role role() const { return role_; }
@@ -281,6 +297,8 @@ class Upstream final : private StreamUser {
   // As much as the kernel, or the stream's window, takes now; -1 where the connection was lost.
   ssize_t write(iovec* pieces, int count);
   void queue_bytes(const BlockRef& block, std::string_view bytes);
+  void note_more(size_t bytes);
+  bool splice_reply();
   void start_handshake();
   bool prove(const char*& p, const char* end);
   void finish_handshake(std::string_view reply);
@@ -290,6 +308,7 @@ class Upstream final : private StreamUser {
   void consume(const BlockRef& block, const char* p, const char* end);
   const char* consume_run(const BlockRef& block, const char* p, const char* end);
   void after_replies();
+  void flush_replies();
   void end_pubsub(Client& client);
   const char* consume_frame(const BlockRef& block, const char* p, const char* end);
   const char* consume_push(const BlockRef& block, const char* p, const char* end);
@@ -299,8 +318,15 @@ class Upstream final : private StreamUser {
   void release_quorum(std::string_view answer, unsigned replicas);
   void cut_largest_holder();
   void note_sent(const Entry& entry);
+  void add_part(const std::shared_ptr<Scope>& scope, uint64_t asked);
+  void announce();
+  static void lose_part(ScopePart& part, bool shown);
+  void drop_tags();
   void take_tag(std::string_view role);
   void check_gate(std::string_view role);
+  bool waits_for_script();
+  bool judges_error(const Entry& entry) const;
+  void judge_error(const std::string& error);
   // `planned`: nothing went wrong, and the log need not warn.
   void lost(std::string_view why, bool planned = false);
   std::vector<Entry> take_outstanding();
@@ -327,6 +353,7 @@ class Upstream final : private StreamUser {
   bool retired_ = false;
   bool failing_fast_ = false;
   bool reply_started_ = false;  // part of the front's reply has been seen
+  bool bulky_ = false;          // a large body has passed: the next may begin behind it
   char reply_type_ = 0;         // first byte of the reply in progress
   size_t reply_bytes_ = 0;
   int poll_events_ = 0;
@@ -352,22 +379,13 @@ class Upstream final : private StreamUser {
   size_t held_bytes_ = 0;
   std::set<std::string, std::less<>> loaded_;  // by load_script(), since it was last lost
   bool quorum_due_ = false;                    // a write was queued since ask_quorum()
-  // Positions. Requests queued since the last ROLE was make a batch; those in the queue of `tags_`
-  // wait for theirs.
-  struct Tag {
-    uint32_t batch = 0;
-    uint64_t asked_ms = 0;
-    std::vector<ClientRef> clients;
-  };
-  Tag open_tag_;
+  // Those in the queue of `tags_` wait for their position.
+  BatchTag open_tag_;
   bool tag_due_ = false;
-  std::deque<Tag> tags_;
+  bool shown_ = false;  // something of the batch at the front was delivered since announce()
+  std::deque<BatchTag> tags_;
   // What each ROLE in front of reads at a replica must show; the last one may still rise.
-  struct Gate {
-    uint64_t offset = 0;
-    bool any = true;
-  };
-  std::deque<Gate> gates_;
+  std::deque<ReadGate> gates_;
   bool gate_open_ = false;
   uint64_t heard_ms_ = 0;  // when the replica last said something
   size_t waits_ = 0;       // WAITs of ask_quorum() that are not answered

@@ -227,8 +227,11 @@ void Upstream::retarget() {
   }
   held_ = false;  // what was held goes to the new one
   send_until_ = UINT64_MAX;
+  const bool looked_at = state_ == State::kReady;
   if (state_ != State::kIdle) lost("the primary has moved", true);
   if (state_ != State::kIdle || worker_.target().kind == TargetKind::kNone) return;
+  // What has waited for this primary came in another epoch.
+  if (!looked_at && role_ < Role::kDedicated) rebuild_after_loss();
   failing_fast_ = false;
   down_since_ms_ = 0;
   backoff_.reset();
@@ -333,6 +336,7 @@ void Upstream::on_tick(uint64_t now_ms) {
 
 void Upstream::begin_close() {
   if (state_ == State::kClosed) return;
+  drop_tags();
   close_socket();
   state_ = State::kClosed;
   tell_ready({});

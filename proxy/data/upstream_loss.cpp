@@ -47,9 +47,23 @@ void Upstream::rebuild_after_loss() {
   deliver_canned();
 }
 
+// The history that goes on may end before what its client has seen: it was looked at when the
+// request came, and that may have been in another epoch.
+bool Upstream::is_lost(const Entry& entry) {
+  Client* const client = worker_.client(entry.client);
+  const bool plain = entry.topic == Topic::kNone || entry.topic == Topic::kToken;
+  if (client == nullptr || !plain || entry.bound || !worker_.tags()) return false;
+  return !worker_.carry_floor(*client) && worker_.take_word_of_loss(*client);
+}
+
 void Upstream::queue_settled(const Settled& settled) {
-  if (settled.answered()) {
-    entries_.push(settled.entry);
+  if (settled.answered() || is_lost(settled.entry)) {
+    Entry& queued = entries_.push(settled.entry);
+    if (!settled.answered()) {
+      queued.canned = Canned::kLostFloor;
+      queued.plain = false;
+      queued.size = 0;
+    }
     return;
   }
   if (settled.entry.evalsha) worker_.load_lost_script(*this, settled.bytes);
@@ -155,11 +169,10 @@ std::vector<Entry> Upstream::take_outstanding() {
     }
   }
   if (!held_replies_.empty()) release_quorum({}, 0);
-  tags_.clear();  // whoever waits for one asks again, at the primary
-  open_tag_ = Tag();
+  drop_tags();  // whoever waits for one asks again, at the primary
   gates_.clear();
   loaded_.clear();
-  tag_due_ = gate_open_ = false;
+  gate_open_ = false;
   batch_until_ = waits_ = 0;
   quorum_due_ = reply_started_ = in_push_ = false;
   reply_bytes_ = 0;

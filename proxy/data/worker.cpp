@@ -45,6 +45,12 @@ Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings>
     }
     links_.emplace(&loop_, *process_.link, relays_ ? &*relays_ : nullptr, link_metrics_,
                    [this] { return random_(); });
+    links_->set_places([this](std::string_view node) -> std::optional<PeerPlace> {
+      for (const Member& each : topology_->members) {
+        if (each.id == node) return PeerPlace{each.zone, each.region};
+      }
+      return std::nullopt;
+    });
   }
   default_identity_ = &identity(false, "default", "", 2, 0);
 }
@@ -151,6 +157,7 @@ uint32_t Worker::now_us() {
 
 void Worker::on_tick() {
   const uint64_t now = now_ms();
+  crowded_ = false;
   slowlog_budget_ = kSlowlogEntriesPerTickMax;
   tend_upstreams(now);
   count_upstreams();
@@ -318,6 +325,7 @@ void Worker::set_topology(std::shared_ptr<const Topology> topology, SocketAddres
   topology_ = std::move(topology);
   redis_address_ = redis_address;
   compute_plain_roles();
+  carry_scopes();
   if (relays_) relays_->set_redis(redis_address_);
   set_holding(topology_->holding);
   retarget(target_of(*topology_));
@@ -390,23 +398,13 @@ void Worker::finish_soon(Client& client) {
 }
 
 void Worker::resume_all(std::vector<ClientRef>& waiting) {
+  crowded_ = false;
   std::vector<ClientRef> refs;
   refs.swap(waiting);
   for (const ClientRef& ref : refs) {
     Client* next = client(ref);
     if (next != nullptr && next->wait == Wait::kUpstream) resume(*next);
   }
-}
-
-SessionView Worker::view_of(const Client& client) const {
-  SessionView view;
-  view.in_multi = client.session.in_multi;
-  view.watching = client.session.watching;
-  // What it has seen at another place may be more than its floor says.
-  view.untagged = !client.tagged || client.sightings != replica_.generation();
-  view.consistency = client.session.consistency;
-  view.floor = client.session.floor;
-  return view;
 }
 
 void Worker::record_command(const CommandRow* row, CommandRoute route) {
@@ -441,7 +439,9 @@ void Worker::load_lost_script(Upstream& upstream, std::string_view evalsha) {
   std::vector<std::string_view> args;
   collect_args(evalsha.data(), evalsha.data() + evalsha.size(), args);
   if (args.size() < 2) return;
-  const ScriptCache::Body body = scripts_.lost(args[1]);
+  // (A replica's cache of scripts is its own; it is sent each that is known once a connection.)
+  const bool replica = upstream.role() == Role::kReplica;
+  const ScriptCache::Body body = replica ? scripts_.known(args[1]) : scripts_.lost(args[1]);
   if (body) upstream.load_script(args[1], *body);
 }
 

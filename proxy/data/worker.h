@@ -1,5 +1,6 @@
 // A worker: one thread, one loop, its listeners, its clients and its connections to Redis. Workers
-// share nothing on the data path; they and the control thread meet in mailboxes (post).
+// share nothing on the data path but sessions that span connections (scopes.h); they and the
+// control thread meet in mailboxes (post).
 //
 // A turn of the loop: sockets that are ready are read, requests go to upstream queues, replies go
 // straight to clients' sockets. Before the loop sleeps again (on_prepare) the upstream queues are
@@ -34,6 +35,7 @@
 #include "proxy/data/replica.h"
 #include "proxy/data/scripts.h"
 #include "proxy/data/socket.h"
+#include "proxy/data/splice.h"
 #include "proxy/data/target.h"
 #include "proxy/data/token.h"
 #include "proxy/data/upstream.h"
@@ -58,6 +60,7 @@ struct Process {
   std::atomic<uint64_t> slowlog_ids{0};
   Lease lease;
   Applied applied;
+  Scopes scopes;
   Tokens tokens;
   std::optional<LinkSettings> link;  // none: no cluster, and so no peers
   // Runs on the control thread.
@@ -139,10 +142,16 @@ class Worker {
   uint32_t now_us();
   uint64_t now_ms() const { return uv_now(&loop_); }
   uint64_t random() { return random_(); }
+  // A client's request has found a full queue: what else is read now may do so, too, and would have
+  // to be kept. So it is read in small pieces, until there is room.
+  void note_crowded() { crowded_ = true; }
   ReceiveSpace receive_space();
   void received(size_t bytes) { receive_used_ += bytes; }
   Client* client(ClientRef ref);
   void deliver(Client& client, const BlockRef& block, std::string_view bytes);
+  // The same of what has gone to the client's socket already, but for the rest.
+  void delivered(Client& client, const SplicePipe::Moved& moved);
+  SplicePipe& splice() { return splice_; }
   void flush_clients();
   void mark_dirty(Upstream& upstream);
   void mark_dirty(Client& client);
@@ -172,17 +181,23 @@ class Worker {
   }
 
   // --- positions (positions.cpp)
-  // The group has several members, so that what a session has done and seen has a position.
-  bool tags() const { return topology_->members.size() > 1; }
+  // There is a cluster, where what a session has done and seen has a position. (How many members are
+  // known says nothing: a node that has just started may not have heard of the others.)
+  bool tags() const { return topology_->epoch != 0; }
   // ... reads as well: the primary is elsewhere, and the next one may be read next door.
   bool tags_reads() const { return target_.kind == TargetKind::kFar && replica_.there(); }
   uint32_t next_batch() { return ++batches_; }
-  // The primary, asked at `asked_ms`, had got as far as `offset`: beyond all of `clients` batch.
-  void on_tag(uint32_t batch, const std::vector<ClientRef>& clients, uint64_t asked_ms,
-              uint64_t offset);
+  // The primary, asked behind the batch, had got as far as `offset`.
+  void on_tag(const BatchTag& tag, uint64_t offset);
   // Brings the client's floor into the present epoch. False: what it had seen is lost, and it has
   // to be told.
   bool carry_floor(Client& client);
+  // It is told now. False: another connection of its session has just been.
+  bool take_word_of_loss(Client& client);
+  // Its user, its name or what it wants has changed: it shares its session with others (scopes.h).
+  void enter_scope(Client& client);
+  // Some client does.
+  bool shares_sessions() const { return sharing_ != 0; }
   Replica& replica() { return replica_; }
   const Replica& replica() const { return replica_; }
   unsigned index() const { return index_; }
@@ -229,7 +244,9 @@ class Worker {
   bool wants_quorum(const Client& client) const {
     return client.session.durability == Durability::kQuorum || is_strong(client);
   }
-  SessionView view_of(const Client& client) const;
+  // What its read must reach together with others; nothing where it need not.
+  Scope::Sight shared_sight(const Client& client) const;
+  SessionView view_of(const Client& client, const Scope::Sight& shared) const;
   const Topology& topology() const { return *topology_; }
   const ExtraCommands* extra_commands() const { return extra_commands_.get(); }
   // The clients of all workers: `ask` runs on each worker's thread and appends what it finds;
@@ -255,6 +272,7 @@ class Worker {
   void admit(int fd, const Listener& listener);
   static void on_client_poll(uv_poll_t* handle, int status, int events);
   void on_client_readable(Client& client);
+  void on_client_bytes(Client& client, const BlockRef& block, const char* p, const char* end);
   void on_client_eof(Client& client);
   const char* process_requests(Client& client, const BlockRef& block, const char* p,
                                const char* end);
@@ -262,11 +280,15 @@ class Worker {
   const char* finish_partial(Client& client, const char* p, const char* end);
   Step dispatch_inline(Client& client);
   void dispatch_input(Client& client, std::unique_ptr<Input> input);
-  void keep_input(Client& client, const char* p, const char* end);
+  void keep_input(Client& client, const BlockRef& block, const char* p, const char* end);
   void scan_partial(Client& client);
+  void stream_input(Client& client);
   void go_on(Client& client);
-  void begin_stream(Client& client);
+  bool begin_stream(Client& client, const RequestCursor& cursor, const BlockRef& block,
+                    std::string_view bytes);
   void stream_readable(Client& client, const BlockRef& block, const char* p, const char* end);
+  bool splice_stream(Client& client);
+  void end_stream(Client& client);
   void deliver_apart(Client& client, const BlockRef& block, std::string_view bytes);
   void flush_client(Client& client);
   void after_flush(Client& client);
@@ -285,6 +307,9 @@ class Worker {
   void end_late_ones(uint64_t now_ms);
   void remember_script(Client& client, const std::string& sha_reply);
   void forget_scripts();
+  void leave_scope(Client& client);
+  void carry_scopes();
+  void show_unplaced(Client& client);
   void take_state(Client& client, Upstream& upstream, Topic topic, std::string_view reply);
   void finish_replied(Client& client);
   void drained(Client& client);
@@ -357,17 +382,20 @@ class Worker {
   LinkMetrics link_metrics_;
   Replica replica_;
   uint32_t batches_ = 0;
+  uint32_t sharing_ = 0;  // clients that have a scope
   std::optional<Relays> relays_;
   std::optional<Links> links_;
   std::unique_ptr<TunnelListener> tunnel_;
 
   BlockRef receive_block_;
   size_t receive_used_ = 0;
+  SplicePipe splice_;
   BlockRef span_block_;
   std::vector<uint32_t> dirty_clients_;
   std::vector<Upstream*> dirty_upstreams_;
   std::vector<ClientRef> resuming_;
   RequestFrame frame_;
+  bool crowded_ = false;
   uint32_t slowlog_budget_ = kSlowlogEntriesPerTickMax;
   uint32_t turn_us_ = 0;
   bool turn_timed_ = false;

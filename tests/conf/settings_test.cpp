@@ -48,6 +48,7 @@ password = 'se\cret'
 address = "0.0.0.0:6380"
 consistency = "read-my-writes"
 durability = "quorum"
+session_scope = "client-name"
 
 [[listen]]
 address = "[::1]:6381"
@@ -85,6 +86,8 @@ hold_bytes_max = 1_000_000
   CHECK(settings.listen[1].address == tcp_endpoint("::1", 6381));
   CHECK(settings.listen[1].consistency == Consistency::kCausal);
   CHECK(settings.listen[1].allow_sync == false);
+  CHECK(session_scope(settings, settings.listen[0]) == SessionScope::kClientName);
+  CHECK(session_scope(settings, settings.listen[1]) == SessionScope::kConnection);
   REQUIRE(settings.peer);
   CHECK(settings.peer->advertise == tcp_endpoint("10.0.1.5", 7380));
   CHECK(settings.admin->address == tcp_endpoint("127.0.0.1", 9380));
@@ -288,6 +291,11 @@ TEST_CASE("a cluster has what it needs") {
   CHECK(parsed(kCluster + three).peer->advertise == tcp_endpoint("10.0.1.5", 7380));
   CHECK_FALSE(parsed(kCluster + three).peer->plaintext);
   CHECK(parsed(kCluster + three, {"peer.plaintext=true"}).peer->plaintext);
+  CHECK(parsed(kCluster + three).peer->compression == Compression::kAuto);
+  CHECK(parsed(kCluster + three, {"peer.compression=off"}).peer->compression == Compression::kOff);
+  CHECK(errors_of(kCluster + three, {"peer.compression_level_min=7"}) ==
+        Errors{"--set peer.compression_level_min=7: compression_level_min = 7 is above "
+               "compression_level_max = 6: write a lower or a higher one"});
   CHECK(parsed(kCluster + three).cluster->lease_ms == 1000);
   CHECK(parsed(kCluster + three).cluster->probe_interval_ms == 200);
   CHECK(parsed(kCluster + three).cluster->suspicion_ms == 600);
@@ -357,6 +365,10 @@ TEST_CASE("unset switches follow from what the node is") {
   const std::vector<std::string> seeded = {"cluster.bootstrap_expect=1", "cluster.seeds=a:1"};
   CHECK_FALSE(votes(parsed(sidecar, seeded)));
   CHECK(votes(parsed(sidecar + "voter = true\n", seeded)));
+
+  CHECK(session_scope(member, member.listen[0]) == SessionScope::kConnection);
+  const Settings beside = parsed(sidecar, seeded);
+  CHECK(session_scope(beside, beside.listen[0]) == SessionScope::kNode);
 }
 
 TEST_CASE("all mistakes are told at once, in the order of the text") {

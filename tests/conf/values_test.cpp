@@ -45,6 +45,10 @@ TEST_CASE("levels have names that read back") {
     REQUIRE(parse_durability(name));
     CHECK(to_string(*parse_durability(name)) == name);
   }
+  for (const std::string_view name : kSessionScopeNames) {
+    REQUIRE(parse_session_scope(name));
+    CHECK(to_string(*parse_session_scope(name)) == name);
+  }
   CHECK(parse_consistency("causal") == Consistency::kCausal);
   CHECK(parse_consistency("read-my-writes") == Consistency::kReadMyWrites);
   CHECK_FALSE(parse_consistency("CAUSAL"));

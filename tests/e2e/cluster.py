@@ -44,7 +44,7 @@ class ClusterNode:
                  f'workers = {self.cluster.workers}\ndata_dir = "{self.data_dir}"']
         if self.redis:
             lines.append(f'[redis]\naddress = "{self.redis.endpoint}"')
-        lines += [f'[[listen]]\naddress = "127.0.0.1:{self.listen_port}"',
+        lines += [f'[[listen]]\naddress = "127.0.0.1:{self.listen_port}"\n{self.cluster.listen}',
                   f'[peer]\naddress = "127.0.0.1:{self.peer_port}"\n'
                   f'advertise = "127.0.0.1:{self.advertise_port or self.peer_port}"',
                   f'[admin]\naddress = "127.0.0.1:{self.admin_port}"',
@@ -134,11 +134,12 @@ class ClusterNode:
 
 class Cluster:
     def __init__(self, stage, members=3, witnesses=0, sidecars=0, workers=1, text="", redis=(), start=True,
-                 name="orders"):
+                 name="orders", listen=""):
         self.stage = stage
         self.name = name
         self.workers = workers
         self.text = text
+        self.listen = listen
         self.redis_options = redis
         self.bootstrap = members
         self.key_file = self.new_key()

@@ -44,7 +44,7 @@ struct Story {
       }
       for (const Words& words : out.commands) {
         if (words[0] == "REPLCONF" || words[0] == "REPLICAOF" ||
-            (words[0] == "CONFIG" && words[1] == "SET")) {
+            words[1 % words.size()] == "KILL" || (words[0] == "CONFIG" && words[1] == "SET")) {
           commands.push_back(text_of(words));
         }
         if (first.empty()) first = text_of(words);
@@ -605,6 +605,27 @@ TEST_CASE("a busy Redis is borne as long as the settings say") {
   CHECK(s.pilot.facts().alive);
   s.pass(1700);
   CHECK_FALSE(s.pilot.facts().alive);
+}
+
+TEST_CASE("a script that makes a replica say BUSY is ended; a primary's is its client's own") {
+  Story s;
+  s.order(OrderKind::kFollow, 4, "b2", "R4");
+  SECTION("a replica") {
+    s.redis.master = false;
+    s.pass(1000);
+    s.redis.errors["INFO"] = "BUSY Redis is busy running a script";
+    s.redis.errors["SCRIPT"] = "NOTBUSY No scripts in execution right now.";
+    s.pass(200);
+    CHECK(s.sent("SCRIPT KILL"));
+    CHECK(s.sent("FUNCTION KILL"));
+    CHECK(s.pilot.facts().trouble.empty());
+  }
+  SECTION("a primary") {
+    s.lead(5);
+    s.redis.errors["INFO"] = "BUSY Redis is busy running a script";
+    s.pass(2000);
+    CHECK_FALSE(s.sent("SCRIPT KILL"));
+  }
 }
 
 TEST_CASE(

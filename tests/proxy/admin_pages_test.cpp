@@ -10,6 +10,7 @@
 #include "proxy/control/metrics_text.h"
 #include "proxy/control/slowlog.h"
 #include "proxy/control/status.h"
+#include "proxy/control/status_client.h"
 #include "proxy/control/status_page.h"
 
 using namespace azimuth;
@@ -232,6 +233,51 @@ TEST_CASE("a node of a cluster tells of the group, everywhere") {
   const std::string page = status_page(node.status, node.workers);
   CHECK(page.find("no word from &lt;b1&gt;") != std::string::npos);
   CHECK(page.find("orders") != std::string::npos);
+}
+
+TEST_CASE("what the links have carried is told peer by peer, added up over the workers") {
+  LinkTraffic first, second;
+  PeerTraffic& there = first.of("b1", "z2", true);
+  there.out.add({8, 0, 0, 1000}, 210);
+  there.out.zstd_ns.add(1'500'000'000);
+  there.packed.add(1);
+  there.level.set(5);
+  there.skipped.add(77);
+  PeerTraffic& again = second.of("b1", "z2", true);
+  again.in.add({0, 500, 0, 0}, 100);
+  again.packed.add(1);
+  again.level.set(3);
+  second.of("c1", "z1", true).out.add({16, 0, 0, 0}, 38);
+  Node node;
+  ClusterReport& cluster = node.status.cluster.emplace();
+  add_traffic(cluster.peers, first);
+  add_traffic(cluster.peers, second);
+  const auto status = nlohmann::json::parse(status_json(node.status, node.workers));
+  const auto& peers = status["cluster"]["peers"];
+  REQUIRE(peers.size() == 2);
+  CHECK(peers[0]["node"] == "b1");
+  CHECK(peers[0]["zone"] == "z2");
+  CHECK(peers[0]["compressed_links"] == 2);
+  CHECK(peers[0]["level"] == 5);
+  CHECK(peers[0]["skipped_bytes"] == 77);
+  CHECK(peers[0]["out"]["tunnels"]["bytes"] == 1000);
+  CHECK(peers[0]["out"]["tunnels"]["wire"] == 209);
+  CHECK(peers[0]["out"]["control"]["wire"] == 1);
+  CHECK(peers[0]["out"]["wire"] == 210);
+  CHECK(peers[0]["out"]["zstd_seconds"] == 1.5);
+  CHECK(peers[0]["in"]["commands"]["bytes"] == 500);
+  CHECK(peers[1]["compressed_links"] == 0);
+  CHECK(peers[1]["level"] == 0);
+  const auto samples = samples_of(prometheus_text(node.status, node.workers));
+  const std::string b1 = "{peer=\"b1\",zone=\"z2\",direction=\"out\"";
+  CHECK(samples.at("azimuth_peer_bytes_total" + b1 + ",kind=\"tunnels\"}") == "1000");
+  CHECK(samples.at("azimuth_peer_wire_bytes_total" + b1 + ",kind=\"tunnels\"}") == "209");
+  CHECK(samples.at("azimuth_peer_compression_seconds_total" + b1 + "}") == "1.5");
+  CHECK(samples.at("azimuth_peer_compression_level{peer=\"b1\",zone=\"z2\"}") == "5");
+  const auto table = status_table(status_json(node.status, node.workers));
+  REQUIRE(table.ok());
+  CHECK(table->find("level 5") != std::string::npos);
+  CHECK(table->find("1.0 kB as 210 B") != std::string::npos);
 }
 
 TEST_CASE("a query's value is found by its whole name, and decoded") {

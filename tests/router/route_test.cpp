@@ -223,9 +223,17 @@ TEST_CASE("I4: the gate") {
     s.floor = {4, 1000};
     expect(0, Reason::kReadLocal);
   }
+  SECTION("read-only scripts, unless one has kept the replica busy of late") {
+    for (const CommandId id : {CommandId::kEvalRo, CommandId::kEvalshaRo, CommandId::kFcallRo}) {
+      CHECK(decide(t, s, row(id), replica) == Route{1, Channel::kReads, Reason::kReadLocal});
+      replica.runs_scripts = false;
+      CHECK(decide(t, s, row(id), replica) == Route{0, Channel::kReads, Reason::kNotReady});
+      replica.runs_scripts = true;
+    }
+    CHECK(decide(t, s, row(CommandId::kEval), replica).reason == Reason::kPrimaryOnly);
+  }
   SECTION("reads that a replica must not serve") {
     const auto reason = [&](CommandId id) { return decide(t, s, row(id), replica).reason; };
-    CHECK(reason(CommandId::kEvalRo) == Reason::kNotReplicaSafe);
     CHECK(reason(CommandId::kScan) == Reason::kNotReplicaSafe);
     CHECK(reason(CommandId::kTouch) == Reason::kNotReplicaSafe);
     CHECK(reason(CommandId::kPfcount) == Reason::kNotReplicaSafe);

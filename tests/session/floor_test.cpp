@@ -42,14 +42,33 @@ TEST_CASE("I4: a floor is carried into a later epoch, or said to be lost") {
     CHECK(fate(floor) == FloorFate::kUnknown);
     CHECK(floor == Position{4, 10});
   }
-  SECTION("older than the table") {
+  SECTION("older than the table: it cannot be shown to be there") {
     const std::vector<EpochStart> late = {{3, 80}};
     floor = {1, 10};
-    CHECK(carry(floor, late) == FloorFate::kUnknown);
+    CHECK(carry(floor, late) == FloorFate::kLost);
+    CHECK(floor == Position{3, 10});
+    floor = {2, 90};
+    CHECK(carry(floor, late) == FloorFate::kLost);
+    CHECK(floor == Position{3, 80});
     floor = {2, 10};
-    CHECK(carry(floor, late) == FloorFate::kKept);
     CHECK(carry(floor, {}) == FloorFate::kUnknown);
   }
+  SECTION("of an epoch that the history does not come from, however far that has got") {
+    const std::vector<EpochStart> past_it = {{1, 0}, {2, 100}, {4, 500}};
+    floor = {3, 300};
+    CHECK(carry(floor, past_it) == FloorFate::kLost);
+    CHECK(floor == Position{4, 300});
+    floor = {2, 300};
+    CHECK(carry(floor, past_it) == FloorFate::kKept);
+  }
+}
+
+TEST_CASE("I4: a token raises the floor and never lowers it") {
+  CHECK(with_token({}, {3, 70}) == Position{3, 70});
+  CHECK(with_token({3, 60}, {3, 70}) == Position{3, 70});
+  CHECK(with_token({3, 80}, {3, 70}) == Position{3, 80});
+  // One that could not be carried into this epoch.
+  CHECK(with_token({3, 80}, {1, 900}) == Position{3, 80});
 }
 
 TEST_CASE("a replica's age is shown by the primary's offset and the asker's own clock") {
@@ -63,7 +82,6 @@ TEST_CASE("a replica's age is shown by the primary's offset and the asker's own 
   CHECK(freshness.needed(3, 1250, 5000) == 50);
   CHECK_FALSE(freshness.needed(3, 1250, 49).has_value());
   CHECK_FALSE(freshness.needed(4, 1250, 5000).has_value());
-  CHECK(freshness.last_ms() == 1200);
   SECTION("an offset of another epoch shows nothing of this one") {
     freshness.add(1300, {4, 10});
     CHECK_FALSE(freshness.needed(3, 1310, 5000).has_value());

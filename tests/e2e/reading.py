@@ -1,0 +1,54 @@
+"""What tests of reads at replicas have in common: where a read goes, and how a write gets lost."""
+import os
+import signal
+
+from harness import wait_until
+
+
+def words(reply):
+    return [each.decode() if isinstance(each, bytes) else each for each in reply]
+
+
+def route(client, *command):
+    """(node, reason) of AZIMUTH ROUTE."""
+    told = words(client.cmd("AZIMUTH", "ROUTE", *command))
+    told = dict(zip(told[::2], told[1::2]))
+    return told["node"], told["reason"]
+
+
+def reads(node):
+    return node.status()["counters"]["reads"]
+
+
+def replicas_of(cluster, primary):
+    return [node for node in cluster.members() if node is not primary]
+
+
+def reads_next_door(client, key="k", reason="read-local"):
+    """The session's reads have come to be local."""
+    def local():
+        client.cmd("GET", key)
+        return route(client, "GET", key)[1] == reason
+    wait_until(local, what="local reads")
+
+
+def lose_a_write(cluster, client, primary, seen_by=()):
+    """The primary dies with a write of `client`'s that it has acknowledged, `seen_by` have read, and nobody has."""
+    client.cmd("SET", "k", "kept")
+    cluster.wait_same_data()
+    others = replicas_of(cluster, primary)
+    for node in others:
+        os.kill(node.redis.process.pid, signal.SIGSTOP)
+    with primary.redis.connect() as direct:
+        # What is on its way to them would reach them yet. (The first of these is its own azimuth's tap.)
+        links = direct.cmd("CLIENT", "LIST", "TYPE", "replica").decode().splitlines()
+        for link in sorted(int(line.split()[0].removeprefix("id=")) for line in links if line)[1:]:
+            assert direct.cmd("CLIENT", "KILL", "ID", str(link)) == 1
+        assert [port for _, port, _ in direct.cmd("ROLE")[2]] == [b"0"], direct.cmd("ROLE")
+    assert client.cmd("SET", "k", "lost") == "OK"
+    for each in seen_by:
+        assert each.cmd("GET", "k") == b"lost"
+    primary.redis.kill()
+    for node in others:
+        os.kill(node.redis.process.pid, signal.SIGCONT)
+    cluster.wait_primary(but=primary)
