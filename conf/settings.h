@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -53,6 +54,10 @@ struct PeerSettings {
   Endpoint address;
   Endpoint advertise;  // `address` where not set
   bool plaintext = false;
+  // All three or none; none: links are made by the cluster key alone.
+  std::string tls_cert_file;
+  std::string tls_key_file;
+  std::string tls_ca_file;
 
   friend bool operator==(const PeerSettings&, const PeerSettings&) = default;
 };
@@ -172,6 +177,9 @@ std::string to_string(const SettingsError& error);
 struct [[nodiscard]] SettingsResult {
   Settings settings;  // to be used only if ok()
   std::vector<SettingsError> errors;
+  // "section.key" to the place where it was written, of keys that name files: whether a file is
+  // what it should be is found out elsewhere, and told with its place too.
+  std::map<std::string, std::string> file_positions;
 
   bool ok() const noexcept { return errors.empty(); }
 };

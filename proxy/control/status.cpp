@@ -59,13 +59,17 @@ Json cluster_json(const ClusterReport& cluster) {
   Json datagrams = Json::object(), links = Json::object();
   for (const NamedCount& each : cluster.datagrams) datagrams[each.name] = each.count;
   for (const NamedCount& each : cluster.links) links[each.name] = each.count;
-  return {{"name", cluster.name},
-          {"voters", cluster.voters},
-          {"witnesses", witnesses},
-          {"sidecars", cluster.sidecars},
-          {"switchover", cluster.switchover},
-          {"datagrams", datagrams},
-          {"links", links}};
+  Json object = {{"name", cluster.name},
+                 {"voters", cluster.voters},
+                 {"witnesses", witnesses},
+                 {"sidecars", cluster.sidecars},
+                 {"switchover", cluster.switchover},
+                 {"datagrams", datagrams},
+                 {"links", links}};
+  if (cluster.certificate_ends_unix_s) {
+    object["certificate_ends"] = *cluster.certificate_ends_unix_s;
+  }
+  return object;
 }
 
 Json redis_json(const RedisFacts& redis) {

@@ -46,6 +46,7 @@ struct ClusterReport {
   std::string switchover;  // how the last one went that was asked of this node
   std::vector<NamedCount> datagrams;
   std::vector<NamedCount> links;  // the first three are of now, the others since the start
+  std::optional<int64_t> certificate_ends_unix_s;  // none: links are made by the key alone
 };
 
 struct RedisFacts {

@@ -20,6 +20,7 @@
 #include "health/backoff.h"
 #include "proxy/control/metrics.h"
 #include "proxy/data/socket.h"
+#include "proxy/peer/certificates.h"
 #include "proxy/peer/link.h"
 
 namespace azimuth {
@@ -30,6 +31,8 @@ struct LinkSettings {
   std::uint64_t boot = 0;
   std::string psk;         // 32 bytes, derived from the cluster key for links
   bool plaintext = false;  // peer.plaintext: no encryption; the key is still asked for
+  // peer.tls_cert_file and so on: asked for beside the key. None: the key alone.
+  std::shared_ptr<const LinkCertificates> certificates;
 };
 
 // Takes the streams that other nodes open: the relays to the local Redis.
@@ -73,6 +76,8 @@ class Links {
   // Accepts from a listening socket, and owns it.
   void listen(int listener);
   void stop_listening();
+  // For links that are made from now on; those that stand go on.
+  void set_certificates(std::shared_ptr<const LinkCertificates> certificates);
   // A connection that was accepted elsewhere.
   void accept(int fd);
 
@@ -126,14 +131,15 @@ class Links {
   void on_link_up(Link& link);
   void count_fault(LinkFault fault, bool was_up);
   void make_room_for_handshake();
-  std::unique_ptr<SecureChannel> make_channel(bool opener);
+  std::unique_ptr<SecureChannelMaker> make_channels() const;
+  bool is_news(const Link& link, std::string_view why);
 
   uv_loop_t* loop_;
-  const LinkSettings settings_;
+  LinkSettings settings_;
   StreamHost* host_;
   LinkMetrics& metrics_;
   std::function<std::uint64_t()> random_;
-  std::unique_ptr<SecureChannelMaker> channels_;
+  std::shared_ptr<SecureChannelMaker> channels_;
   uv_timer_t* tick_ = nullptr;
   uv_timer_t* soon_ = nullptr;
   uv_poll_t* listener_ = nullptr;
@@ -143,6 +149,7 @@ class Links {
   std::uint64_t ticked_ms_ = 0;
   std::unordered_map<std::string, Peer> peers_;  // by address
   std::vector<std::unique_ptr<Link>> accepted_;
+  std::unordered_map<std::string, std::uint64_t> warned_;  // who and why, and when: is_news()
   std::vector<Link*> dirty_;
   std::vector<Ended> ended_;
   std::vector<std::unique_ptr<Link>> buried_links_;
