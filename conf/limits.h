@@ -183,6 +183,11 @@ inline constexpr std::size_t kLinkAnswerBytesMax = 1 * kMiB;
 // relays to the local Redis: each a worker's. A tunnel port's connections: Redis needs one.
 inline constexpr std::size_t kLinkHandshakesMax = 128;
 inline constexpr std::size_t kLinksMax = 16'384;
+// Certificates that a peer shows before it is known, in all; and a file of them.
+inline constexpr std::size_t kLinkCertificateBytesMax = 32 * kKiB;
+inline constexpr std::size_t kCertificateFileBytesMax = 1 * kMiB;
+// Refused peers that a worker remembers to have told of; the next ones are told of again.
+inline constexpr std::size_t kLinkWarningsMax = 64;
 inline constexpr std::size_t kStreamsPerLinkMax = 16'384;
 inline constexpr std::size_t kRelaysMax = 8192;
 inline constexpr std::size_t kTunnelConnectionsMax = 4;
@@ -196,6 +201,7 @@ inline constexpr std::uint32_t kLinkRetryMsMost = 100;
 inline constexpr std::uint32_t kLinkPingMs = 500;
 inline constexpr std::uint32_t kLinkSilentMsMax = 2000;
 inline constexpr std::uint32_t kLinkIdleMsMax = 60'000;
+inline constexpr std::uint32_t kLinkWarningMs = 60'000;
 
 // --- Packing: what crosses a zone boundary on a link, compressed (proxy/peer/pack.h) -------------
 

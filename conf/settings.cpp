@@ -177,6 +177,11 @@ class Parser {
                      [](const auto& a, const auto& b) { return a.at.order < b.at.order; });
     SettingsResult result;
     result.settings = std::move(settings_);
+    for (const SettingRow& row : setting_rows()) {
+      if (row.text != TextRule::kPath || !origins_.given(row.section, 0, row.key)) continue;
+      result.file_positions.emplace(std::string(row.section) + "." + std::string(row.key),
+                                    origins_.of(row.section, 0, row.key).position);
+    }
     for (OriginError& error : errors_) {
       if (result.errors.size() == kSettingsErrorsMax) {
         result.errors.push_back(

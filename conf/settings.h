@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -66,6 +67,10 @@ struct PeerSettings {
   std::uint32_t compression_level_min = 1;
   std::uint32_t compression_level_max = 6;
   std::uint32_t compression_delay_ms = 5;
+  // All three or none; none: links are made by the cluster key alone.
+  std::string tls_cert_file;
+  std::string tls_key_file;
+  std::string tls_ca_file;
 
   friend bool operator==(const PeerSettings&, const PeerSettings&) = default;
 };
@@ -188,6 +193,9 @@ std::string to_string(const SettingsError& error);
 struct [[nodiscard]] SettingsResult {
   Settings settings;  // to be used only if ok()
   std::vector<SettingsError> errors;
+  // "section.key" to the place where it was written, of keys that name files: whether a file is
+  // what it should be is found out elsewhere, and told with its place too.
+  std::map<std::string, std::string> file_positions;
 
   bool ok() const noexcept { return errors.empty(); }
 };

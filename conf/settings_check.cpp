@@ -9,6 +9,8 @@
 namespace azimuth {
 namespace {
 
+constexpr std::string_view kCertificateKeys[] = {"tls_cert_file", "tls_key_file", "tls_ca_file"};
+
 class Checker {
  public:
   Checker(const Settings& settings, const Origins& origins, bool unread)
@@ -132,6 +134,26 @@ class Checker {
               " is above compression_level_max = " + std::to_string(most) +
               ": write a lower or a higher one");
     }
+    check_certificates();
+  }
+
+  void check_certificates() {
+    std::string_view given;
+    for (const std::string_view key : kCertificateKeys) {
+      if (origins_.given("peer", 0, key)) given = key;
+    }
+    if (given.empty()) return;
+    for (const std::string_view key : kCertificateKeys) {
+      if (unread_ || origins_.given("peer", 0, key)) continue;
+      say("peer", given,
+          std::string(given) + " goes with " + std::string(key) + ", which is not there: write " +
+              std::string(key) + " = " + example_text(*find_setting("peer", key)) +
+              " too, or none of the tls_ keys");
+    }
+    if (!settings_.peer->plaintext) return;
+    say(later(origins_.of("peer", 0, "plaintext"), origins_.of("peer", 0, given)),
+        "plaintext = true and certificates exclude each other: write plaintext = false, or no " +
+            std::string(given));
   }
 
   void check_cluster() {

@@ -278,6 +278,27 @@ constexpr SettingRow kRows[] = {
      .least = 0,
      .most = kPackDelayMsMost,
      .needs_restart = true},
+    {.section = "peer",
+     .key = "tls_cert_file",
+     .field = field<&Settings::peer, &PeerSettings::tls_cert_file>,
+     .doc = "With certificates, links between the nodes are mutual TLS 1.3, and the cluster key is "
+            "proved inside. PEM: this node's certificate, for servers and clients, and the CAs in "
+            "between. All three tls_ keys or none, on every node alike; SIGHUP reads the files "
+            "again.",
+     .sample = "\"/etc/azimuth/node.crt\"",
+     .text = TextRule::kPath},
+    {.section = "peer",
+     .key = "tls_key_file",
+     .field = field<&Settings::peer, &PeerSettings::tls_key_file>,
+     .doc = "The certificate's private key: PEM, without a passphrase, mode 0640 or stricter.",
+     .sample = "\"/etc/azimuth/node.key\"",
+     .text = TextRule::kPath},
+    {.section = "peer",
+     .key = "tls_ca_file",
+     .field = field<&Settings::peer, &PeerSettings::tls_ca_file>,
+     .doc = "PEM: the CAs that the certificates of all nodes must come from.",
+     .sample = "\"/etc/azimuth/ca.crt\"",
+     .text = TextRule::kPath},
 
     // [admin]
     {.section = "admin",

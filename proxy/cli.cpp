@@ -63,6 +63,12 @@ std::optional<RunOptions> load(const SettingsArguments& arguments) {
     std::fprintf(stderr, "%s\n", to_string(error).c_str());
   }
   if (!result.ok()) return std::nullopt;
+  CertificatesResult certificates = read_certificates(result);
+  for (const SettingsError& error : certificates.errors) {
+    std::fprintf(stderr, "%s\n", to_string(error).c_str());
+  }
+  if (!certificates.errors.empty()) return std::nullopt;
+  options.certificates = std::move(certificates.certificates);
   options.settings = std::move(result.settings);
   return options;
 }

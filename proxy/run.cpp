@@ -57,7 +57,8 @@ SocketAddress redis_address(const RedisSettings& redis) {
   return {};
 }
 
-LinkSettings link_settings(const Settings& settings, const Membership& membership) {
+LinkSettings link_settings(const RunOptions& options, const Membership& membership) {
+  const Settings& settings = options.settings;
   LinkSettings link;
   link.cluster = settings.cluster->name;
   link.node = settings.node.id;
@@ -70,6 +71,7 @@ LinkSettings link_settings(const Settings& settings, const Membership& membershi
   link.level_min = settings.peer->compression_level_min;
   link.level_max = settings.peer->compression_level_max;
   link.delay_ms = settings.peer->compression_delay_ms;
+  link.certificates = options.certificates;
   return link;
 }
 
@@ -124,7 +126,7 @@ int run_proxy(const RunOptions& options) {
     Result<Membership> prepared = prepare_membership(*settings);
     if (!prepared.ok()) return start_fault(prepared.error().message);
     membership = std::move(*prepared);
-    process.link = link_settings(*settings, *membership);
+    process.link = link_settings(options, *membership);
     process.tokens = Tokens(membership->keys.token, settings->cluster->name);
   } else {
     process.lease.grant_for_ever();

@@ -13,9 +13,10 @@ libstdc++6"
 # `azimuth dev` starts a redis-server of its own; redis-cli types the first command.
 AZIMUTH_DEV_PACKAGES="redis-server redis-tools"
 
-# What the test programs use besides: Python and its Redis clients, the Node.js clients, clang for libFuzzer.
+# What the test programs use besides: Python and its Redis clients, the Node.js clients, openssl for
+# certificates, clang for libFuzzer.
 AZIMUTH_TEST_PACKAGES="python3 python3-redis python3-hiredis python3-yaml nodejs npm ca-certificates git \
-procps iproute2 clang libclang-rt-14-dev"
+procps iproute2 openssl clang libclang-rt-14-dev"
 
 azimuth_say() { printf '== %s\n' "$*"; }
 azimuth_die() {

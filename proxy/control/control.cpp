@@ -39,7 +39,8 @@ Control::Control(Process& process, const RunOptions& options,
       options_(options),
       settings_(std::move(settings)),
       listening_(std::move(listening)),
-      started_ns_(uv_hrtime()) {
+      started_ns_(uv_hrtime()),
+      certificates_(options.certificates) {
   AZIMUTH_CHECK(uv_loop_init(&loop_) == 0);
   loop_.data = this;
   uv_async_init(&loop_, &wake_,
@@ -135,6 +136,7 @@ void Control::on_tick() {
   event_log().on_tick();
   take_pulses();
   refresh_board();
+  watch_certificates();
   if (tunnel_again_ != 0) want_tunnel(tunnel_again_);
   check_drain();
 }
@@ -217,17 +219,20 @@ void Control::reload() {
   }
   const SettingsResult parsed =
       parse_settings(*text, options_.config_file, options_.overrides, host_name());
-  for (const SettingsError& error : parsed.errors) {
+  CertificatesResult certificates = read_certificates(parsed);
+  std::vector<SettingsError> errors = parsed.errors;
+  errors.insert(errors.end(), certificates.errors.begin(), certificates.errors.end());
+  for (const SettingsError& error : errors) {
     log_error("reload_error", {{"position", error.position}, {"reason", error.message}});
   }
-  if (!parsed.ok()) {
-    return log_error("reload_refused", {{"errors", parsed.errors.size()},
-                                        {"reason", "the old settings stay in force"}});
+  if (!errors.empty()) {
+    return log_error("reload_refused",
+                     {{"errors", errors.size()}, {"reason", "the old settings stay in force"}});
   }
-  apply(parsed.settings);
+  apply(parsed.settings, std::move(certificates.certificates));
 }
 
-void Control::apply(const Settings& wanted) {
+void Control::apply(const Settings& wanted, std::shared_ptr<const LinkCertificates> certificates) {
   const auto applied = std::make_shared<const Settings>(without_restart(*settings_, wanted));
   const std::vector<SettingChange> changed = diff(*settings_, *applied);
   const std::vector<SettingChange> left = diff(*applied, wanted);
@@ -236,6 +241,7 @@ void Control::apply(const Settings& wanted) {
   for_each_live_worker([&applied](Worker& worker) {
     worker.post([applied](Worker& each) { each.apply_settings(applied); });
   });
+  if (settings_->peer && wanted.peer) set_certificates(std::move(certificates));
   if (watch_ && settings_->redis) watch_->set_settings(*settings_->redis);
   if (group_ && settings_->redis) group_->set_redis_settings(*settings_->redis);
   for (const SettingChange& change : changed) {

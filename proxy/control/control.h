@@ -75,7 +75,10 @@ class Control {
   void on_redis_address(const SocketAddress& address);
 
   void reload();
-  void apply(const Settings& wanted);
+  void apply(const Settings& wanted, std::shared_ptr<const LinkCertificates> certificates);
+  // control_certificates.cpp
+  void set_certificates(std::shared_ptr<const LinkCertificates> certificates);
+  void watch_certificates();
 
   void drain(int number);
   void drain_workers();
@@ -126,6 +129,9 @@ class Control {
   std::unique_ptr<Group> group_;  // none: in front of a single Redis
   QuietWorkers quiet_;
   std::uint64_t tunnel_again_ = 0;  // the epoch whose tunnel port could not be opened
+
+  std::shared_ptr<const LinkCertificates> certificates_;
+  std::int64_t expiry_told_unix_s_ = 0;
 
   std::vector<Pulse> pulses_;
   size_t workers_ended_ = 0;

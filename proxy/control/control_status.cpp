@@ -117,6 +117,7 @@ void Control::append_links(ClusterReport& report) const {
                   {"made", made},     {"accepted", accepted}, {"lost", lost},
                   {"failed", failed}, {"refused", refused},   {"corrupt", corrupt},
                   {"bytes_in", in},   {"bytes_out", out}};
+  if (certificates_) report.certificate_ends_unix_s = certificates_->ends_unix_s();
 }
 
 void Control::refresh_board() {

@@ -180,6 +180,12 @@ void append_cluster(Text& text, const NodeReport& node) {
     text.sample(each.count, {{"kind", each.name}});
   }
   append_peers(text, node.cluster->peers);
+  if (node.cluster->certificate_ends_unix_s) {
+    text.gauge("azimuth_tls_certificate_expiry_timestamp_seconds",
+               "When this node's certificate for links, or a CA above it, ends: seconds since "
+               "1970.",
+               *node.cluster->certificate_ends_unix_s);
+  }
 }
 
 void append_commands(Text& text, WorkerMetricsView workers) {

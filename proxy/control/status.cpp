@@ -83,14 +83,18 @@ Json cluster_json(const ClusterReport& cluster) {
   for (const NamedCount& each : cluster.links) links[each.name] = each.count;
   Json peers = Json::array();
   for (const PeerReport& each : cluster.peers) peers.push_back(peer_json(each));
-  return {{"name", cluster.name},
-          {"voters", cluster.voters},
-          {"witnesses", witnesses},
-          {"sidecars", cluster.sidecars},
-          {"switchover", cluster.switchover},
-          {"datagrams", datagrams},
-          {"links", links},
-          {"peers", peers}};
+  Json object = {{"name", cluster.name},
+                 {"voters", cluster.voters},
+                 {"witnesses", witnesses},
+                 {"sidecars", cluster.sidecars},
+                 {"switchover", cluster.switchover},
+                 {"datagrams", datagrams},
+                 {"links", links},
+                 {"peers", peers}};
+  if (cluster.certificate_ends_unix_s) {
+    object["certificate_ends"] = *cluster.certificate_ends_unix_s;
+  }
+  return object;
 }
 
 Json redis_json(const RedisFacts& redis) {

@@ -48,6 +48,7 @@ struct ClusterReport {
   std::vector<NamedCount> datagrams;
   std::vector<NamedCount> links;  // the first three are of now, the others since the start
   std::vector<PeerReport> peers;  // what the links have carried
+  std::optional<int64_t> certificate_ends_unix_s;  // none: links are made by the key alone
 };
 
 struct RedisFacts {

@@ -45,8 +45,7 @@ void Link::start(int fd, std::uint64_t now_ms) {
   deadline_ms_ = now_ms + (opener_ ? kLinkMakeMsMax : kLinkAcceptMsMax);
   heard_ms_ = used_ms_ = now_ms;
   if (!opener_) {
-    channel_ = links_.make_channel(false);
-    state_ = State::kSecuring;
+    secure();
   }
   update_poll();
 }
@@ -70,10 +69,15 @@ void Link::on_poll(uv_poll_t* handle, int status, int events) {
 }
 
 void Link::on_connected() {
-  channel_ = links_.make_channel(true);
-  state_ = State::kSecuring;
+  secure();
   mark_dirty();
   update_poll();
+}
+
+void Link::secure() {
+  maker_ = links_.channels_;
+  channel_ = maker_->make(opener_);
+  state_ = State::kSecuring;
 }
 
 void Link::on_readable() {

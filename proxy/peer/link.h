@@ -113,7 +113,8 @@ class Stream {
 enum class LinkFault : std::uint8_t {
   kConnect,   // refused, unreachable
   kTimeout,   // no answer in time; silent for too long
-  kUnsafe,    // does not know the cluster key, or speaks no TLS (or speaks it where we do not)
+  kUnsafe,    // does not know the cluster key or has no certificate of the CA, or speaks no TLS
+              // (or speaks it where we do not)
   kForeign,   // another cluster, or a release that cannot talk with ours
   kProtocol,  // a frame that makes no sense
   kCorrupt,   // packed bytes that are none, or that unpack to more than they may
@@ -160,6 +161,7 @@ class Link {
   void on_connected();
   void on_readable();
   void on_writable();
+  void secure();
   void after_channel();
   void consume(const BlockRef& block, const char* p, const char* end);
   void on_frame(const FrameView& frame);
@@ -206,6 +208,7 @@ class Link {
   int poll_events_ = 0;
   int fd_ = -1;
   uv_poll_t* poll_ = nullptr;
+  std::shared_ptr<SecureChannelMaker> maker_;  // outlives its channel, whatever a reload brings
   std::unique_ptr<SecureChannel> channel_;
   FrameReader reader_;
   HelloFrame peer_;

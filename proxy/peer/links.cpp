@@ -55,7 +55,7 @@ Links::Links(uv_loop_t* loop, LinkSettings settings, StreamHost* host, LinkMetri
       host_(host),
       metrics_(metrics),
       random_(std::move(random)),
-      channels_(settings_.plaintext ? make_plaintext(settings_.psk) : make_tls(settings_.psk)),
+      channels_(make_channels()),
       tick_(new uv_timer_t),
       soon_(new uv_timer_t),
       wake_(new uv_timer_t),
@@ -133,14 +133,15 @@ void Links::on_link_up(Link& link) {
 void Links::on_link_dead(Link& link, bool was_up, LinkFault fault, std::string_view why) {
   count_fault(fault, was_up);
   const bool quiet = fault == LinkFault::kIdle || (was_up && fault == LinkFault::kClosed);
-  // A stranger at the door is news, once in a while (the log limits itself); a peer that is away is
-  // told of by those who watch it.
+  // A stranger at the door is news, once in a while; a peer that is away is told of by those who
+  // watch it.
   const bool wrong = fault == LinkFault::kUnsafe || fault == LinkFault::kForeign ||
                      fault == LinkFault::kProtocol || fault == LinkFault::kCorrupt ||
                      fault == LinkFault::kCrowded;
-  log_event(wrong   ? LogLevel::kWarn
-            : quiet ? LogLevel::kDebug
-                    : LogLevel::kInfo,
+  const bool old = wrong && !is_news(link, why);
+  log_event(quiet || old ? LogLevel::kDebug
+            : wrong      ? LogLevel::kWarn
+                         : LogLevel::kInfo,
             "link_lost",
             {{"peer", link.name()},
              {"node", link.peer().node},
@@ -159,6 +160,20 @@ void Links::on_link_dead(Link& link, bool was_up, LinkFault fault, std::string_v
     accepted_.erase(at);
   }
   soon();
+}
+
+// The same of the same peer again is none, for a minute: who is refused tries ten times a second.
+bool Links::is_news(const Link& link, std::string_view why) {
+  // Whoever connects has another port each time.
+  const std::size_t host_end = link.opener() ? std::string::npos : link.name().rfind(':');
+  std::string what = link.name().substr(0, host_end);
+  what.append(" ").append(why);
+  const std::uint64_t now = now_ms();
+  const auto at = warned_.find(what);
+  if (at != warned_.end() && now - at->second < kLinkWarningMs) return false;
+  if (warned_.size() >= kLinkWarningsMax) warned_.clear();
+  warned_.insert_or_assign(std::move(what), now);
+  return true;
 }
 
 void Links::count_fault(LinkFault fault, bool was_up) {
@@ -361,5 +376,16 @@ void Links::on_wake() {
 }
 
 std::unique_ptr<SecureChannel> Links::make_channel(bool opener) { return channels_->make(opener); }
+
+std::unique_ptr<SecureChannelMaker> Links::make_channels() const {
+  if (settings_.plaintext) return make_plaintext(settings_.psk);
+  if (settings_.certificates == nullptr) return make_tls(settings_.psk);
+  return make_certified_tls(settings_.certificates, settings_.psk);
+}
+
+void Links::set_certificates(std::shared_ptr<const LinkCertificates> certificates) {
+  settings_.certificates = std::move(certificates);
+  channels_ = make_channels();
+}
 
 }  // namespace azimuth

@@ -22,6 +22,7 @@
 #include "health/backoff.h"
 #include "proxy/control/metrics.h"
 #include "proxy/data/socket.h"
+#include "proxy/peer/certificates.h"
 #include "proxy/peer/link.h"
 
 namespace azimuth {
@@ -35,6 +36,8 @@ struct LinkSettings {
   Compression compression = Compression::kAuto;
   std::uint32_t level_min = 1, level_max = 6;
   std::uint32_t delay_ms = 0;
+  // peer.tls_cert_file and so on: asked for beside the key. None: the key alone.
+  std::shared_ptr<const LinkCertificates> certificates;
 };
 
 // Where a node stands, by the group's record of it.
@@ -90,6 +93,8 @@ class Links {
   // Accepts from a listening socket, and owns it.
   void listen(int listener);
   void stop_listening();
+  // For links that are made from now on; those that stand go on.
+  void set_certificates(std::shared_ptr<const LinkCertificates> certificates);
   // A connection that was accepted elsewhere.
   void accept(int fd);
 
@@ -151,13 +156,15 @@ class Links {
   // The link shall be flushed at that time.
   void wake_at(Link& link, std::uint64_t due_ms);
   void on_wake();
+  std::unique_ptr<SecureChannelMaker> make_channels() const;
+  bool is_news(const Link& link, std::string_view why);
 
   uv_loop_t* loop_;
-  const LinkSettings settings_;
+  LinkSettings settings_;
   StreamHost* host_;
   LinkMetrics& metrics_;
   std::function<std::uint64_t()> random_;
-  std::unique_ptr<SecureChannelMaker> channels_;
+  std::shared_ptr<SecureChannelMaker> channels_;
   uv_timer_t* tick_ = nullptr;
   uv_timer_t* soon_ = nullptr;
   uv_timer_t* wake_ = nullptr;  // for links that hold replication back
@@ -168,6 +175,7 @@ class Links {
   std::uint64_t ticked_ms_ = 0;
   std::unordered_map<std::string, Peer> peers_;  // by address
   std::vector<std::unique_ptr<Link>> accepted_;
+  std::unordered_map<std::string, std::uint64_t> warned_;  // who and why, and when: is_news()
   std::vector<Link*> dirty_;
   std::vector<Ended> ended_;
   std::vector<std::unique_ptr<Link>> buried_links_;

@@ -1,10 +1,11 @@
-// What stands between a link's bytes and its socket's: TLS 1.3 with the links' key, or (where the
-// settings say so) plain text after both sides have proved that they know it.
+// What stands between a link's bytes and its socket's: TLS 1.3 with the links' key; or, where the
+// settings say so, TLS 1.3 with certificates, or plain text, both after a proof of the same key.
 //
 // Invariants: read() gives nothing and write() may not be called before the other side has proved
-// its knowledge of the key (state kOpen); a side that fails to gets no answer but a TLS alert. No
-// certificates, no tickets, no early data; keys are renewed long before AES-GCM's bound on the
-// records of one key (RFC 8446, 5.5). No I/O: bytes in, bytes out. Owned by one worker.
+// its knowledge of the key (state kOpen); a side that fails to gets no answer but what TLS says by
+// itself: an alert and, where there are certificates, ours. No tickets, no early data; keys are
+// renewed long before AES-GCM's bound on the records of one key (RFC 8446, 5.5). No I/O: bytes in,
+// bytes out. Owned by one worker.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +15,8 @@
 #include <string_view>
 
 namespace azimuth {
+
+class LinkCertificates;
 
 class SecureChannel {
  public:
@@ -47,7 +50,7 @@ class SecureChannel {
   std::string why_;
 };
 
-// What the channels of a worker have in common.
+// What the channels of a worker have in common. Outlives them.
 class SecureChannelMaker {
  public:
   virtual ~SecureChannelMaker() = default;
@@ -58,5 +61,8 @@ class SecureChannelMaker {
 // `psk`: 32 bytes.
 std::unique_ptr<SecureChannelMaker> make_tls(std::string_view psk);
 std::unique_ptr<SecureChannelMaker> make_plaintext(std::string_view psk);
+// TLS by certificates on both sides, and inside it the proof of knowing the key.
+std::unique_ptr<SecureChannelMaker> make_certified_tls(
+    std::shared_ptr<const LinkCertificates> certificates, std::string_view psk);
 
 }  // namespace azimuth

@@ -8,8 +8,6 @@
 //     MAC("opener" both)          ->                                 checked first,
 //                                 <-  MAC("acceptor" both)           then answered
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <openssl/rand.h>
 
 #include <algorithm>
@@ -17,6 +15,7 @@
 
 #include "conf/result.h"
 #include "proxy/peer/tls.h"
+#include "proxy/peer/tls_channel.h"
 
 namespace azimuth {
 namespace {
@@ -89,13 +88,7 @@ class PlainChannel final : public SecureChannel {
     std::string text(of_opener ? "opener" : "acceptor");
     text += opener_ ? own_number_ : peer_number_;
     text += opener_ ? peer_number_ : own_number_;
-    unsigned char mac[EVP_MAX_MD_SIZE];
-    unsigned size = 0;
-    AZIMUTH_CHECK(HMAC(EVP_sha256(), key_.data(), static_cast<int>(key_.size()),
-                       reinterpret_cast<const unsigned char*>(text.data()), text.size(), mac,
-                       &size) != nullptr &&
-                  size == kMacBytes);
-    return {reinterpret_cast<const char*>(mac), kMacBytes};
+    return link_mac(key_, text);
   }
 
   const std::string& key_;

@@ -126,6 +126,14 @@ TEST_CASE("TOML's other spellings of a table mean the same") {
   CHECK(parsed("\xEF\xBB\xBF" + kWhole) == parsed(kWhole));
 }
 
+TEST_CASE("files that are named are found again by their places") {
+  const SettingsResult result = parse_settings("[cluster]\nname = \"c\"\n  key_file = \"k\"\n", "f",
+                                               std::vector<std::string>{"peer.tls_ca_file=a"});
+  CHECK(result.file_positions ==
+        std::map<std::string, std::string>{{"cluster.key_file", "f:3:14"},
+                                           {"peer.tls_ca_file", "--set peer.tls_ca_file=a"}});
+}
+
 TEST_CASE("the node's default id comes from the host's name") {
   const auto id = [](std::string_view host) {
     return standalone(tcp_endpoint("::", 1), tcp_endpoint("::1", 2), 1, host).node.id;
@@ -318,6 +326,17 @@ TEST_CASE("a cluster has what it needs") {
   CHECK(errors_of(kCluster + three + "probe_interval_ms = 700\n") ==
         Errors{"f:12:21: probe_interval_ms = 700 is not below suspicion_ms = 600: write a shorter "
                "interval or a longer suspicion"});
+  CHECK(parsed(kCluster + three).peer->tls_cert_file.empty());
+  CHECK(errors_of(kCluster + three,
+                  {"peer.tls_cert_file=c", "peer.tls_key_file=k", "peer.tls_ca_file=a"})
+            .empty());
+  CHECK(errors_of(kCluster + three, {"peer.tls_cert_file=c", "peer.tls_ca_file=a"}) ==
+        Errors{"--set peer.tls_ca_file=a: tls_ca_file goes with tls_key_file, which is not there: "
+               "write tls_key_file = \"/etc/azimuth/node.key\" too, or none of the tls_ keys"});
+  CHECK(errors_of(kCluster + three, {"peer.tls_cert_file=c", "peer.tls_key_file=k",
+                                     "peer.tls_ca_file=a", "peer.plaintext=true"}) ==
+        Errors{"--set peer.plaintext=true: plaintext = true and certificates exclude each other: "
+               "write plaintext = false, or no tls_ca_file"});
   CHECK(errors_of(kCluster + three, {"peer.plaintext=1"}) ==
         Errors{"--set peer.plaintext=1: plaintext takes true or false, not a whole number: write "
                "plaintext = false"});

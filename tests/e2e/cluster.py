@@ -27,6 +27,7 @@ class ClusterNode:
         self.key = key or cluster.key_file
         self.seeds = seeds
         self.advertise_port = advertise_port
+        self.peer_text = ""  # more settings of [peer]
         self.dir = tempfile.mkdtemp(prefix=f"{name}-", dir=harness.directory())
         self.data_dir = data_dir or os.path.join(self.dir, "data")
         self.file = os.path.join(self.dir, "azimuth.toml")
@@ -46,7 +47,7 @@ class ClusterNode:
             lines.append(f'[redis]\naddress = "{self.redis.endpoint}"')
         lines += [f'[[listen]]\naddress = "127.0.0.1:{self.listen_port}"\n{self.cluster.listen}',
                   f'[peer]\naddress = "127.0.0.1:{self.peer_port}"\n'
-                  f'advertise = "127.0.0.1:{self.advertise_port or self.peer_port}"',
+                  f'advertise = "127.0.0.1:{self.advertise_port or self.peer_port}"\n{self.peer_text}',
                   f'[admin]\naddress = "127.0.0.1:{self.admin_port}"',
                   f'[cluster]\nname = "{self.cluster.name}"\nkey_file = "{self.key}"\n'
                   f'bootstrap_expect = {self.bootstrap or self.cluster.bootstrap}\n'
