@@ -255,7 +255,7 @@ constexpr SettingRow kRows[] = {
     {.section = "peer",
      .key = "compression_level_min",
      .field = field<&Settings::peer, &PeerSettings::compression_level_min>,
-     .doc = "The level of zstd that auto falls to where compressing would take more than a quarter "
+     .doc = "The level of zstd that auto falls to where compressing would take more than a third "
             "of a worker's time.",
      .least = 1,
      .most = kPackLevelMost,
@@ -263,7 +263,7 @@ constexpr SettingRow kRows[] = {
     {.section = "peer",
      .key = "compression_level_max",
      .field = field<&Settings::peer, &PeerSettings::compression_level_max>,
-     .doc = "The level that auto rises to where it takes less than a tenth of it, or where the "
+     .doc = "The level that auto rises to where it takes less than an eighth, or where the "
             "network is what everybody waits for.",
      .least = 1,
      .most = kPackLevelMost,

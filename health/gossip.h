@@ -53,6 +53,9 @@ struct NodeRecord {
   std::uint64_t offset = 0;  // applied by its Redis
   // As a replica it follows the primary of `epoch` through this port of its node's; 0: it does not.
   std::uint16_t replica_port = 0;
+  // Of the epoch that it leads: the offset where its history begins, and the epoch that it goes on
+  // from (0: from nothing). For those who keep no state of the group.
+  std::uint64_t begin = 0, after = 0;
 
   friend bool operator==(const NodeRecord&, const NodeRecord&) = default;
 };

@@ -40,6 +40,8 @@ std::string encode_record(const NodeRecord& record) {
   out.number(record.epoch);
   out.number(record.offset);
   out.number(record.replica_port);
+  out.number(record.begin);
+  out.number(record.after);
   return out.take();
 }
 
@@ -74,8 +76,10 @@ bool decode_record(WireReader in, NodeRecord& record) {
   record.bootstrap_expect = number32(in);
   record.epoch = in.number();
   record.offset = in.number();
-  // (A release that knew less ends here.)
+  // (Releases that knew less end here, or behind this.)
   record.replica_port = in.at_end() ? 0 : static_cast<std::uint16_t>(in.number(UINT16_MAX));
+  record.begin = in.at_end() ? 0 : in.number();
+  record.after = in.at_end() ? 0 : in.number();
   return in.ok() && !record.id.empty() && !record.address.empty();
 }
 

@@ -54,7 +54,8 @@ enum class Reason : std::uint8_t {
   kReadRegion,      // ... or another one of the region
   kNotReady,        // gate 1: no replica, or it does not follow closely
   kInTransaction,   // gate 2: MULTI or WATCH
-  kWriteInFlight,   // gate 2: what this session did at the primary has no position yet
+  kWriteInFlight,   // gate 2: what this session did, or one of its connections was shown, has no
+                    // position yet
   kBehindFloor,     // gate 3: the session has seen more than was applied there
   kStaleBound,      // the staleness bound cannot be shown to hold there
   kNotReplicaSafe,  // a read that would mislead on a replica (SCAN, OBJECT FREQ, TOUCH...)

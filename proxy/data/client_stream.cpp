@@ -105,7 +105,7 @@ bool Worker::splice_stream(Client& client) {
   metrics_.client_bytes_in.add(taken);
   client.active_s = static_cast<uint32_t>(now_ms() / 1000);
   stream.heard_ms = now_ms();
-  client.bulky = true;
+  client.bulky = client.bulky || left >= SplicePipe::kBulkyBytes;
   if (stream.cursor.skip_body(taken)) end_stream(client);
   upstream.flush();
   return true;

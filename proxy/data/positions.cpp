@@ -138,6 +138,17 @@ void Upstream::lose_part(ScopePart& part, bool shown) {
   if (part.number != 0) part.scope->lose(part.number);
 }
 
+// Was the oldest ROLE that is not answered sent at all? One that was not stands behind what a
+// hand-over holds back, and the history that goes on has all that was shown before.
+bool Upstream::tag_has_left() {
+  uint64_t at = front_offset_;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (entries_[i].topic == Topic::kTag) return at < sent_total_;
+    at += entries_[i].size;
+  }
+  return false;
+}
+
 // What is outstanding ends with its connection. (What nobody was shown needs no position.)
 void Upstream::drop_tags() {
   announce();
@@ -145,7 +156,7 @@ void Upstream::drop_tags() {
     for (ScopePart& part : tag.parts) lose_part(part, false);
   }
   for (ScopePart& part : open_tag_.parts) lose_part(part, false);
-  if (role_ != Role::kReplica && !tags_.empty() && tags_.front().shown) {
+  if (role_ != Role::kReplica && !tags_.empty() && tags_.front().shown && tag_has_left()) {
     for (const ClientRef& ref : tags_.front().clients) {
       Client* const each = worker_.client(ref);
       if (each == nullptr) continue;

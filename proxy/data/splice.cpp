@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "conf/limits.h"
 #include "conf/result.h"
 
 namespace azimuth {

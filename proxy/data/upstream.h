@@ -321,6 +321,7 @@ class Upstream final : private StreamUser {
   void add_part(const std::shared_ptr<Scope>& scope, uint64_t asked);
   void announce();
   static void lose_part(ScopePart& part, bool shown);
+  bool tag_has_left();
   void drop_tags();
   void take_tag(std::string_view role);
   void check_gate(std::string_view role);

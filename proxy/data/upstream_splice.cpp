@@ -32,11 +32,12 @@ bool Upstream::splice_reply() {
                       !entry.silent && !entry.quorum && !judges_error(entry);
   Client* const client = passes ? worker_.client(entry.client) : nullptr;
   if (client == nullptr || client->output_size() != 0 || client->want_write) return false;
-  const SplicePipe::Moved moved = worker_.splice().move(fd_, client->fd, cursor_.body_left());
+  const uint64_t left = cursor_.body_left();
+  const SplicePipe::Moved moved = worker_.splice().move(fd_, client->fd, left);
   if (moved.taken == 0) return false;
   worker_.metrics().upstream_bytes_in.add(moved.taken);
   heard_ms_ = worker_.now_ms();
-  bulky_ = true;
+  bulky_ = bulky_ || left >= SplicePipe::kBulkyBytes;
   reply_bytes_ += moved.taken;
   worker_.delivered(*client, moved);
   if (cursor_.skip_body(moved.taken)) {

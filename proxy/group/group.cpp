@@ -150,7 +150,7 @@ GroupSight Group::sight() const {
           published_,
           redis_ ? redis_->pilot().facts() : nothing,
           redis_settings_ ? redis_settings_->address : Endpoint{},
-          leadership_.state().forks};
+          is_sidecar() ? history_ : leadership_.state().forks};
 }
 
 // --- the turn ------------------------------------------------------------------------------------
@@ -197,6 +197,12 @@ void Group::share_facts(Instant now) {
   }
   record.replica_port =
       !published_.leading && tunnel_epoch_ == published_.epoch ? tunnel_port_ : std::uint16_t{0};
+  record.begin = record.after = 0;
+  const std::vector<Fork>& forks = leadership_.state().forks;
+  if (published_.leading && !forks.empty() && forks.back().epoch == published_.epoch) {
+    record.begin = forks.back().begin;
+    record.after = forks.size() > 1 ? forks[forks.size() - 2].epoch : 0;
+  }
   record.epoch = published_.epoch;
   record.leader = published_.leader;
   record.has_state = leadership_.state().electorate.version > 0;
@@ -301,7 +307,8 @@ void Group::set_lease() {
 }
 
 void Group::publish(Instant now) {
-  GroupView fresh = is_sidecar() ? view_by_gossip(gossip_.nodes()) : leadership_.view();
+  GroupView fresh =
+      is_sidecar() ? view_by_gossip(gossip_.nodes(), published_.epoch) : leadership_.view();
   if (!has_say() && fresh.leader == gossip_.self().id) {
     fresh.leading = fresh.leader_ready = false;
     fresh.why = leaving_ ? "the node is leaving" : mute_reason();
@@ -316,6 +323,11 @@ void Group::publish(Instant now) {
     published_ = std::move(fresh);
   }
   if (!std::exchange(topology_stale_, false) && !news) return;
+  if (is_sidecar() && published_.leader_ready) {
+    if (const NodeRecord* leader = gossip_.find(published_.leader)) {
+      follow_history(history_, *leader);
+    }
+  }
   Topology topology = topology_of(sight());
   if (topology != *topology_) {
     topology_ = std::make_shared<const Topology>(std::move(topology));

@@ -201,7 +201,8 @@ class Group {
   std::uint64_t messages_unsent_ = 0;
   std::shared_ptr<const Topology> topology_;
   bool topology_stale_ = false;
-  GroupView published_;  // leadership's view, as far as this node has a say
+  GroupView published_;        // leadership's view, as far as this node has a say
+  std::vector<Fork> history_;  // of a sidecar: what leaders have told of it
 };
 
 }  // namespace azimuth

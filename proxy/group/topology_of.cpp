@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "conf/limits.h"
+
 namespace azimuth {
 namespace {
 
@@ -110,13 +112,19 @@ Topology topology_of(const GroupSight& sight) {
   return topology;
 }
 
-GroupView view_by_gossip(const std::vector<const NodeRecord*>& others) {
+GroupView view_by_gossip(const std::vector<const NodeRecord*>& others, std::uint64_t known) {
   GroupView view;
+  view.epoch = known;
+  const NodeRecord* behind = nullptr;
   bool hears_a_voter = false;
   for (const NodeRecord* each : others) {
     if (!lives(*each) || !(each->member || each->wants_vote)) continue;
     hears_a_voter = hears_a_voter || each->wants_vote;
-    if (each->leader.empty() || each->epoch < view.epoch) continue;
+    if (each->leader.empty()) continue;
+    if (each->epoch < view.epoch) {
+      behind = each;
+      continue;
+    }
     view.epoch = each->epoch;
     view.leader = each->leader;
   }
@@ -126,6 +134,10 @@ GroupView view_by_gossip(const std::vector<const NodeRecord*>& others) {
   });
   if (view.isolated) {
     view.why = "no node that votes answers";
+  } else if (view.leader.empty() && behind != nullptr) {
+    view.why = behind->leader + " leads epoch " + std::to_string(behind->epoch) +
+               ", and this node has heard of epoch " + std::to_string(known) +
+               " (if the group was founded anew, start this node anew)";
   } else if (view.leader.empty()) {
     view.why = "no member knows of a primary";
   } else if (leader == others.end()) {
@@ -138,6 +150,18 @@ GroupView view_by_gossip(const std::vector<const NodeRecord*>& others) {
     if (!view.leader_ready) view.why = view.leader + " is about to become the primary";
   }
   return view;
+}
+
+void follow_history(std::vector<Fork>& forks, const NodeRecord& leader) {
+  if (!forks.empty() && forks.back().epoch == leader.epoch) return;
+  // What led behind the epoch that it goes on from has no part in it.
+  std::erase_if(forks, [&](const Fork& each) { return each.epoch > leader.after; });
+  if (leader.after != 0 && (forks.empty() || forks.back().epoch != leader.after)) {
+    // How that one came about, nobody has told.
+    forks.assign(1, Fork{leader.after, {}, 0});
+  }
+  forks.push_back({leader.epoch, leader.replid, leader.begin});
+  if (forks.size() > kForksMax) forks.erase(forks.begin());
 }
 
 PeerFacts peer_facts(const NodeRecord& record) {

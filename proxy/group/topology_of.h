@@ -30,8 +30,13 @@ struct GroupSight {
 
 Topology topology_of(const GroupSight& sight);
 // Who leads, for a node that neither votes nor has a Redis: leaders do not write to it, there may
-// be thousands. What the newest epoch's leader says of itself.
-GroupView view_by_gossip(const std::vector<const NodeRecord*>& others);
+// be thousands. What the newest epoch's leader says of itself. `known`: the newest epoch that it
+// has heard of until now; it does not go back behind that.
+GroupView view_by_gossip(const std::vector<const NodeRecord*>& others, std::uint64_t known);
+// The history that a leader's record tells of, of which such a node keeps what it has heard:
+// `forks` as far as this leader's goes on from there, and its own beginning. At most kForksMax
+// epochs.
+void follow_history(std::vector<Fork>& forks, const NodeRecord& leader);
 PeerFacts peer_facts(const NodeRecord& record);
 // What a record says in `readable`: the primary is promoted, the replica in sync with it.
 bool is_readable(const LocalRedis& local, const GroupView& view);

@@ -17,15 +17,15 @@ constexpr std::uint64_t kCeilingMsMost = 600'000;
 
 // Of the worker's time: what compressing may take before the level falls, what it falls to, what it
 // rises to, and what it rises to where the network is slower still.
-constexpr double kShareMost = 0.25;
-constexpr double kShareAfterFall = 0.18;
-constexpr double kShareGoal = 0.10;
+constexpr double kShareMost = 0.33;
+constexpr double kShareAfterFall = 0.25;
+constexpr double kShareGoal = 0.12;
 constexpr double kShareGoalStuck = 0.40;
 constexpr double kShareMostStuck = 0.60;
 
-// What a level takes beside level 3, measured (JSON in pieces of 8 KiB).
-constexpr std::array<double, kPackLevelMost + 1> kCost = {0,   0.6, 0.75, 1,   1.35,
-                                                          1.7, 2.2, 2.8,  3.8, 4.5};
+// What a level takes beside level 3, measured (in pieces of 8 KiB, with the wide window).
+constexpr std::array<double, kPackLevelMost + 1> kCost = {0,   0.65, 0.75, 1,   1.25,
+                                                          1.5, 2,    2.4,  2.9, 3.5};
 
 constexpr std::uint64_t kRateMs = 50;
 

@@ -32,8 +32,9 @@ def reads_next_door(client, key="k", reason="read-local"):
     wait_until(local, what="local reads")
 
 
-def lose_a_write(cluster, client, primary, seen_by=()):
-    """The primary dies with a write of `client`'s that it has acknowledged, `seen_by` have read, and nobody has."""
+def lose_a_write(cluster, client, primary, seen_by=(), meanwhile=None):
+    """The primary dies with a write of `client`'s that it has acknowledged, `seen_by` have read, and nobody has.
+    `meanwhile`: done while there is no primary."""
     client.cmd("SET", "k", "kept")
     cluster.wait_same_data()
     others = replicas_of(cluster, primary)
@@ -49,6 +50,9 @@ def lose_a_write(cluster, client, primary, seen_by=()):
     for each in seen_by:
         assert each.cmd("GET", "k") == b"lost"
     primary.redis.kill()
+    if meanwhile:
+        wait_until(lambda: all(node.status()["primary"] is None for node in others), what="no primary")
+        meanwhile()
     for node in others:
         os.kill(node.redis.process.pid, signal.SIGCONT)
     cluster.wait_primary(but=primary)

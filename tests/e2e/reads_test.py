@@ -453,5 +453,33 @@ def i4_a_lost_write_is_told_once(stage):
             assert any(node.events("floor_lost") for node in others)
 
 
+@only_azimuth
+def i4_what_waits_for_a_primary_is_told_of_the_loss(stage):
+    """It came before anybody knew what the next primary has."""
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        others = replicas_of(cluster, primary)
+        with others[0].client(timeout=20) as client:
+            commands = [["SET", "seen", "later"], ["GET", "seen"], ["GET", "k"]]
+            lose_a_write(cluster, client, primary,
+                         meanwhile=lambda: [client.send(*command) for command in commands])
+            replies = [client.read() for _ in commands]
+            assert str(replies[0]).startswith("TRYAGAIN azimuth: "), replies
+            assert replies[1:] == [None, b"kept"], replies
+
+
+@only_azimuth
+def i4_a_token_is_not_made_of_what_is_left(stage):
+    with Cluster(stage) as cluster:
+        primary = cluster.wait_whole()
+        others = replicas_of(cluster, primary)
+        with others[0].client(timeout=20) as client, others[1].client() as elsewhere:
+            lose_a_write(cluster, client, primary)
+            first = client.cmd("AZIMUTH", "TOKEN")
+            assert str(first).startswith("TRYAGAIN azimuth: "), first
+            assert elsewhere.cmd("AZIMUTH", "TOKEN", client.cmd("AZIMUTH", "TOKEN")) == "OK"
+            assert elsewhere.cmd("GET", "k") == b"kept"
+
+
 if __name__ == "__main__":
     harness.run(__doc__)

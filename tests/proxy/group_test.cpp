@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "conf/limits.h"
 #include "proxy/group/seeds.h"
 #include "proxy/group/state_file.h"
 #include "proxy/group/topology_of.h"
@@ -378,6 +379,73 @@ TEST_CASE("I4: where epochs begin is told only if the table reaches the present 
   scene.forks.push_back({4, "r4", 65});
   CHECK(topology_of(scene.sight()).starts ==
         std::vector<EpochStart>{EpochStart{2, 10}, EpochStart{3, 70}, EpochStart{4, 65}});
+}
+
+TEST_CASE("I1: a sidecar does not go back to an older epoch") {
+  Scene scene;  // b1 leads epoch 4
+  const std::vector<const NodeRecord*> others = {&scene.a1, &scene.b1, &scene.c1};
+  for (NodeRecord* each : {&scene.a1, &scene.b1, &scene.c1}) {
+    each->epoch = 4;
+    each->leader = "b1";
+    each->readable = true;
+  }
+  const GroupView view = view_by_gossip(others, 3);
+  CHECK(view.epoch == 4);
+  CHECK(view.leader == "b1");
+  CHECK(view.leader_ready);
+  SECTION("whoever is behind is not followed") {
+    const GroupView later = view_by_gossip(others, 5);
+    CHECK(later.epoch == 5);
+    CHECK(later.leader.empty());
+    CHECK_FALSE(later.leader_ready);
+    CHECK(later.why.find("b1 leads epoch 4") != std::string::npos);
+  }
+  SECTION("nobody leads") {
+    for (NodeRecord* each : {&scene.a1, &scene.b1, &scene.c1}) each->leader.clear();
+    const GroupView later = view_by_gossip(others, view.epoch);
+    CHECK(later.epoch == 4);
+    CHECK(later.leader.empty());
+  }
+}
+
+TEST_CASE("I4: a sidecar knows the history as far as leaders have told it") {
+  const auto leads = [](std::uint64_t epoch, std::uint64_t begin, std::uint64_t after) {
+    NodeRecord leader;
+    leader.epoch = epoch;
+    leader.begin = begin;
+    leader.after = after;
+    return leader;
+  };
+  const auto known = [](const std::vector<Fork>& forks) {
+    std::vector<EpochStart> starts;
+    for (const Fork& each : forks) starts.push_back({each.epoch, each.begin});
+    return starts;
+  };
+  using Starts = std::vector<EpochStart>;
+  std::vector<Fork> forks;
+  follow_history(forks, leads(1, 0, 0));
+  follow_history(forks, leads(2, 100, 1));
+  follow_history(forks, leads(2, 100, 1));
+  CHECK(known(forks) == Starts{EpochStart{1, 0}, EpochStart{2, 100}});
+  SECTION("an epoch that the next one does not go on from is none of it") {
+    follow_history(forks, leads(3, 90, 1));
+    CHECK(known(forks) == Starts{EpochStart{1, 0}, EpochStart{3, 90}});
+  }
+  SECTION("behind one that it has not heard of, only that one is known") {
+    follow_history(forks, leads(4, 300, 3));
+    CHECK(known(forks) == Starts{EpochStart{3, 0}, EpochStart{4, 300}});
+  }
+  SECTION("a history that begins anew") {
+    follow_history(forks, leads(3, 0, 0));
+    CHECK(known(forks) == Starts{EpochStart{3, 0}});
+  }
+  SECTION("it does not grow without end") {
+    for (std::uint64_t epoch = 3; epoch < 100; ++epoch) {
+      follow_history(forks, leads(epoch, epoch * 100, epoch - 1));
+    }
+    CHECK(forks.size() == kForksMax);
+    CHECK(forks.back().epoch == 99);
+  }
 }
 
 TEST_CASE("I4: the port that a replica follows through is told of this epoch, and of no primary") {

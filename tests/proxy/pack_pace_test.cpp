@@ -86,7 +86,7 @@ TEST_CASE("a level that was too much is tried again later and later") {
 TEST_CASE("what other links of the worker take counts") {
   Machine machine{.level = PackLevel(1, 6)};
   machine.share_at_3 = 0.02;
-  machine.others = 0.3;
+  machine.others = 0.4;
   machine.run(5000);
   CHECK(machine.level.level() == 1);
   machine.others = 0.09;

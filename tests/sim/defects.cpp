@@ -22,7 +22,7 @@ struct Row {
   std::uint64_t first;  // the seed that last caught it, so that there is nothing to look for
 };
 
-constexpr std::array<Row, 14> kRows = {{
+constexpr std::array<Row, 18> kRows = {{
     {Defect::kPromiseNotSaved, "promise_not_saved", "leader_dies", 1},
     {Defect::kLineagesCompared, "lineages_compared", "longer_history_of_an_old_epoch", 1},
     {Defect::kLeaseFromReply, "lease_from_reply", "grants_wait_in_the_socket", 1},
@@ -30,13 +30,17 @@ constexpr std::array<Row, 14> kRows = {{
     {Defect::kNoWaitAfterBoot, "no_wait_after_boot", "one_is_deaf_and_one_restarts", 1},
     {Defect::kIntactIgnored, "intact_ignored", "one_lags_and_one_forgets", 1},
     {Defect::kLowestWins, "lowest_wins", "one_lags", 1},
-    {Defect::kAnyFullSync, "any_full_sync", "redis_restarts_empty", 7},
+    {Defect::kAnyFullSync, "any_full_sync", "redis_restarts_empty", 100},
     {Defect::kPromiseToAnyone, "promise_to_anyone", "two_coordinators", 1},
     {Defect::kFenceLiftedEarly, "fence_lifted_early", "leader_dies", 1},
     {Defect::kAmnesiacVotes, "amnesiac_votes", "disk_is_lost_after_a_promise", 1},
     {Defect::kTwoVotersAtOnce, "two_voters_at_once", "two_join", 1},
-    {Defect::kHandOverWithoutTarget, "hand_over_without_target", "hand_overs", 100},
+    {Defect::kHandOverWithoutTarget, "hand_over_without_target", "hand_overs", 1},
     {Defect::kWriteAfterLease, "write_after_lease", "leader_is_cut_off", 1},
+    {Defect::kEpochsCompared, "epochs_compared", "leader_is_cut_off", 100},
+    {Defect::kTapOfAnotherProcess, "tap_of_another_process", "replicas_restart", 5},
+    {Defect::kTagBeforeWrite, "tag_before_write", "reads_next_door", 1},
+    {Defect::kFloorLostAtReconnect, "floor_lost_at_reconnect", "sessions_move_to_one_that_lags", 1},
 }};
 
 // A group that only hangs has not shown what the defect does.

@@ -15,13 +15,20 @@ const LocalRedis kNoRedis{};
 }  // namespace
 
 Node::Node(World& world, std::size_t index, NodeSetup setup, NodeClock clock)
-    : world_(world), index_(index), setup_(std::move(setup)), clock_(clock) {}
+    : world_(world),
+      index_(index),
+      setup_(std::move(setup)),
+      clock_(clock),
+      standstill_(world.scheduler) {}
 
 Node::~Node() = default;
 
 Instant Node::now() const { return clock_.at(world_.scheduler.now()); }
 
-const GroupView& Node::view() const { return process_ ? process_->leadership.view() : kNoView; }
+const GroupView& Node::view() const {
+  if (!process_) return kNoView;
+  return setup_.sidecar() ? process_->heard : process_->leadership.view();
+}
 
 const LocalRedis& Node::facts() const {
   return process_ && process_->pilot ? process_->pilot->facts() : kNoRedis;
@@ -39,7 +46,7 @@ bool Node::lease_holds(std::uint64_t epoch) const {
 void Node::start() {
   if (process_) return;
   ++generation_;
-  paused_until_ = 0;
+  standstill_.reset();
   crash_at_save_ = CrashAtSave::kNo;
   NodeRecord record;
   record.id = setup_.id;
@@ -84,7 +91,7 @@ void Node::crash(Crash how) {
   world_.on_node_gone(index_, how == Crash::kMachine);
 }
 
-void Node::pause(Time until) { paused_until_ = std::max(paused_until_, until); }
+void Node::pause(Time until) { standstill_.stop(until); }
 
 void Node::later(Time delay, std::function<void()> happen) {
   world_.scheduler.after(delay, [this, generation = generation_, happen = std::move(happen)] {
@@ -106,13 +113,11 @@ void Node::work_later(Time delay, std::function<void()> happen) {
 // The worker is another thread than the one that runs the machines.
 void Node::work_turn(std::uint64_t generation, const std::function<void()>& happen) {
   if (generation != generation_ || !process_) return;
-  if (world_.scheduler.now() < paused_until_) {
-    world_.scheduler.at(paused_until_,
-                        [this, generation, happen] { work_turn(generation, happen); });
-    return;
-  }
-  happen();
-  if (process_) process_->data.flush();
+  standstill_.run([this, generation, happen] {
+    if (generation != generation_ || !process_) return;
+    happen();
+    if (process_) process_->data.flush();
+  });
 }
 
 DataPath& Node::data() { return process_->data; }
@@ -124,12 +129,11 @@ bool Node::promoted(const FakeRedis& redis) const {
 // One turn of the process's loop: something happens, and then everything that follows from it.
 void Node::turn(std::uint64_t generation, const std::function<void()>& happen) {
   if (generation != generation_ || !process_) return;
-  if (world_.scheduler.now() < paused_until_) {
-    world_.scheduler.at(paused_until_, [this, generation, happen] { turn(generation, happen); });
-    return;
-  }
-  happen();
-  if (process_) pump();
+  standstill_.run([this, generation, happen] {
+    if (generation != generation_ || !process_) return;
+    happen();
+    if (process_) pump();
+  });
 }
 
 void Node::pump() {
@@ -187,7 +191,13 @@ void Node::feed_record() {
   NodeRecord record = process_->told_record;
   const GroupView& seen = view();
   const LocalRedis& redis = facts();
-  record.has_state = process_->leadership.state().electorate.version > 0;
+  const GroupState& state = process_->leadership.state();
+  record.has_state = state.electorate.version > 0;
+  record.begin = record.after = 0;
+  if (seen.leading && !state.forks.empty() && state.forks.back().epoch == seen.epoch) {
+    record.begin = state.forks.back().begin;
+    record.after = state.forks.size() > 1 ? state.forks[state.forks.size() - 2].epoch : 0;
+  }
   record.epoch = seen.epoch;
   record.leader = seen.leader;
   record.redis_ready = redis.alive && !redis.loading;
@@ -195,7 +205,7 @@ void Node::feed_record() {
   record.replid = redis.replid;
   record.offset = redis.offset;
   if (process_->pilot) {
-    const bool intact = process_->leadership.state().intact_run_id == redis.run_id;
+    const bool intact = state.intact_run_id == redis.run_id;
     record.readable = intact && is_readable(redis, seen);
   }
   record.replica_port = !seen.leading && process_->tunnel_epoch == seen.epoch
@@ -281,17 +291,28 @@ bool Node::carry_out_gossip() {
   return !out.events.empty();
 }
 
+void Node::hear_leaders() {
+  process_->heard = view_by_gossip(process_->gossip.nodes(), process_->heard.epoch);
+  if (!process_->heard.leader_ready) return;
+  const NodeRecord* leader = process_->gossip.find(process_->heard.leader);
+  if (leader != nullptr) follow_history(process_->history, *leader);
+}
+
 // What the worker routes by; it hears of it a moment later.
 void Node::publish() {
+  if (setup_.sidecar() && process_->topology_stale) hear_leaders();
   GroupView& published = process_->published;
   published.lease_until = view().lease_until;  // renewed all the time, and no news
   const bool news = view() != published;
   if (news) published = view();
   if (!std::exchange(process_->topology_stale, false) && !news) return;
   const Endpoint redis;
-  const GroupSight sight{
-      process_->gossip.self(),           process_->gossip.nodes(), published, facts(), redis,
-      process_->leadership.state().forks};
+  const GroupSight sight{process_->gossip.self(),
+                         process_->gossip.nodes(),
+                         published,
+                         facts(),
+                         redis,
+                         setup_.sidecar() ? process_->history : process_->leadership.state().forks};
   Topology topology = topology_of(sight);
   if (topology == *process_->topology) return;
   process_->topology = std::make_shared<const Topology>(std::move(topology));

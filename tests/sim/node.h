@@ -20,6 +20,7 @@
 #include "health/redis_pilot.h"
 #include "tests/sim/node_clock.h"
 #include "tests/sim/redis_server.h"
+#include "tests/sim/standstill.h"
 
 namespace azimuth::sim {
 
@@ -30,6 +31,7 @@ struct NodeSetup {
   std::string id, zone;
   bool member = true;
   bool votes = true;
+  bool sidecar() const { return !member && !votes; }
   std::uint32_t bootstrap_expect = 3;
 };
 
@@ -62,7 +64,7 @@ class Node {
   void restart_clock(NodeClock clock) { clock_ = clock; }
 
   bool running() const { return process_ != nullptr; }
-  Time resumes() const { return paused_until_; }
+  Time resumes() const { return standstill_.resumes(); }
   Instant now() const;
   const NodeSetup& setup() const { return setup_; }
   const GroupView& view() const;
@@ -107,6 +109,7 @@ class Node {
   bool save(const GroupState& state);
   bool carry_out_pilot();
   bool carry_out_gossip();
+  void hear_leaders();
   void publish();
   void arm();
   void tick();
@@ -132,7 +135,7 @@ class Node {
   NodeClock clock_;
   std::unique_ptr<Process> process_;
   std::uint64_t generation_ = 0;
-  Time paused_until_ = 0;
+  Standstill standstill_;
   std::string disk_;                 // the state file
   std::optional<GroupState> saved_;  // the same, read
   bool disk_full_ = false;

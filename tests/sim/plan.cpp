@@ -88,6 +88,11 @@ Plan draw_plan(std::uint64_t seed, unsigned nodes) {
         std::max<std::uint32_t>(static_cast<std::uint32_t>(members), 2);
     plan.machines.back().joins_late = true;
   }
+  if (nodes == 0 && random.chance(0.15)) {
+    plan.machines.push_back(draw_machine(random, plan.machines.size(), persistence));
+    plan.machines.back().node.bootstrap_expect = static_cast<std::uint32_t>(members);
+    plan.machines.back().node.member = plan.machines.back().node.votes = false;
+  }
   if (random.chance(0.3)) plan.write_bytes_most = 50'000;
   plan.write_every = random.between(ms(5), ms(60));
   // Who is alone and loses its disk knows of no group, and makes another one.
@@ -116,7 +121,7 @@ std::string describe(const Plan& plan) {
   text += ",";
   for (const MachinePlan& machine : plan.machines) {
     text += " " + machine.node.id;
-    if (!machine.node.member) text += "(witness)";
+    if (!machine.node.member) text += machine.node.votes ? "(witness)" : "(sidecar)";
     if (machine.joins_late) text += "(late)";
   }
   const Persistence persistence = plan.machines[0].redis.persistence;

@@ -50,6 +50,9 @@ struct Node::Process {
 
   // What the worker is told.
   GroupView published;
+  // Of a sidecar: what it knows by gossip alone.
+  GroupView heard;
+  std::vector<Fork> history;
   bool topology_stale = true;
   std::shared_ptr<const Topology> topology = std::make_shared<const Topology>();
   Time topology_due = 0;

@@ -5,7 +5,7 @@
 namespace azimuth::sim {
 
 RedisServer::RedisServer(World& world, std::size_t machine, RedisSetup setup)
-    : world_(world), machine_(machine), setup_(setup) {}
+    : world_(world), machine_(machine), setup_(setup), standstill_(world.scheduler) {}
 
 RedisServer::~RedisServer() = default;
 
@@ -33,7 +33,7 @@ void RedisServer::start() {
       {"appendonly", setup_.persistence == Persistence::kAof ? "yes" : "no"},
   };
   ++generation_;
-  paused_until_ = 0;
+  standstill_.reset();
   redis_ = std::make_unique<FakeRedis>(*this, world_.scheduler, world_.random, std::move(config),
                                        disk_ ? &*disk_ : nullptr,
                                        setup_.persistence == Persistence::kAof);
@@ -63,7 +63,7 @@ void RedisServer::save() {
   }
 }
 
-void RedisServer::pause(Time until) { paused_until_ = std::max(paused_until_, until); }
+void RedisServer::pause(Time until) { standstill_.stop(until); }
 
 void RedisServer::lose_disk() { disk_.reset(); }
 
@@ -79,11 +79,9 @@ void RedisServer::run_at(Time when, std::function<void()> happen) {
 
 void RedisServer::run(std::uint64_t generation, const std::function<void()>& happen) {
   if (generation != generation_ || !redis_) return;
-  if (world_.scheduler.now() < paused_until_) {
-    world_.scheduler.at(paused_until_, [this, generation, happen] { run(generation, happen); });
-    return;
-  }
-  happen();
+  standstill_.run([this, generation, happen] {
+    if (generation == generation_ && redis_) happen();
+  });
 }
 
 std::shared_ptr<Wire> RedisServer::dial(std::uint16_t port) {

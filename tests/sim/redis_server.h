@@ -11,6 +11,7 @@
 #include <string>
 
 #include "tests/sim/fake_redis.h"
+#include "tests/sim/standstill.h"
 
 namespace azimuth::sim {
 
@@ -39,7 +40,7 @@ class RedisServer final : public RedisHost {
   const FakeRedis* redis() const { return redis_.get(); }
   std::uint64_t generation() const { return generation_; }
   // When it will read its sockets: now, or at the end of its pause.
-  Time resumes() const { return paused_until_; }
+  Time resumes() const { return standstill_.resumes(); }
   // For what is on its way to this very process.
   void post(Time delay, std::function<void(FakeRedis&)> happen);
   // Whether it has lost memory since its node last found it whole.
@@ -62,7 +63,7 @@ class RedisServer final : public RedisHost {
   RedisSetup setup_;
   std::unique_ptr<FakeRedis> redis_;
   std::uint64_t generation_ = 0;
-  Time paused_until_ = 0;
+  Standstill standstill_;
   std::optional<Snapshot> disk_;
 };
 

@@ -258,6 +258,7 @@ class Run {
   bool asks_an_operator() const {
     bool disk_lost = false;
     for (std::size_t i = 0; i < world_.size(); ++i) {
+      if (world_.node(i).setup().sidecar()) continue;
       const GroupState* state = world_.node(i).state();
       disk_lost =
           disk_lost || state == nullptr || state->electorate.version == 0 || state->forgetful;

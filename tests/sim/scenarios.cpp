@@ -43,6 +43,12 @@ void near(Plan& plan, Random& random) { plan.weather.delay = random.between(us(5
 
 void far(Plan& plan, Random& random) { plan.weather.delay = random.between(ms(15), ms(40)); }
 
+// The stream to a replica is now ahead of an answer to its node, now behind it.
+void far_and_uneven(Plan& plan, Random& random) {
+  far(plan, random);
+  plan.weather.jitter = ms(20);
+}
+
 void near_without_disks(Plan& plan, Random& random) {
   near(plan, random);
   for (MachinePlan& machine : plan.machines) machine.redis.persistence = Persistence::kNone;
@@ -223,6 +229,35 @@ void hand_overs(Stage& stage) {
   stage.world.checker.stop_expecting();
 }
 
+// Nothing goes wrong.
+void reads_next_door(Stage& stage) {
+  if (stage.cast()) stage.pass(seconds_of(3));
+}
+
+// One after the other falls behind for a while, and sessions come to it from where they have read
+// more.
+void sessions_move_to_one_that_lags(Stage& stage) {
+  stage.world.sessions.set_moving(0.3);
+  for (int round = 0; round < 6 && stage.going(); ++round) {
+    const auto cast = stage.cast();
+    if (!cast) return;
+    const std::size_t laggard = stage.world.random.pick(cast->others);
+    stage.part(cast->leader, laggard);
+    stage.pass(ms(700));
+    stage.part(cast->leader, laggard, false);
+  }
+}
+
+// A supervisor starts them again at once: empty, and nobody's replicas.
+void replicas_restart(Stage& stage) {
+  for (int round = 0; round < 10 && stage.going(); ++round) {
+    const auto cast = stage.cast();
+    if (!cast) return;
+    stage.faults.kill_redis(stage.world.random.pick(cast->others), us(100));
+    stage.pass(ms(300));
+  }
+}
+
 }  // namespace
 
 const std::vector<Scenario>& scenarios() {
@@ -240,6 +275,9 @@ const std::vector<Scenario>& scenarios() {
       {"disk_is_lost_after_a_promise", 3, near, disk_is_lost_after_a_promise},
       {"two_join", 5, far_and_two_join_late, two_join},
       {"hand_overs", 3, near, hand_overs},
+      {"reads_next_door", 3, far_and_uneven, reads_next_door},
+      {"sessions_move_to_one_that_lags", 3, near, sessions_move_to_one_that_lags},
+      {"replicas_restart", 3, near_without_disks, replicas_restart},
   };
   return all;
 }

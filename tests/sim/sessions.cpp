@@ -181,6 +181,11 @@ void Sessions::take(std::size_t index, const Reply& reply, const Request& reques
       }
       return;
     case Reply::Kind::kValue:
+      if (reply.value != 0 && key_of(reply.value) != request.key) {
+        return world_.fail(session.machine, "I7",
+                           "session " + std::to_string(index) + " asks for key " +
+                               std::to_string(request.key) + " and gets another one's value");
+      }
       ++reads_;
       if (reply.replica) ++replica_reads_;
       if (causal(session)) {

@@ -23,6 +23,13 @@ World::World(const Plan& of, bool verbose)
   }
 }
 
+// What is on its way over a link names the link.
+World::~World() {
+  for (const std::weak_ptr<Link>& each : links_) {
+    if (const LinkRef link = each.lock()) link->up.queue.clear(), link->down.queue.clear();
+  }
+}
+
 void World::start(std::size_t index) {
   if (member(index)) server(index).start();
   checker.on_start(index);

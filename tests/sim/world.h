@@ -30,6 +30,7 @@ struct Failure {
 class World {
  public:
   World(const Plan& plan, bool verbose);
+  ~World();
 
   Scheduler scheduler;
   Random random;
