@@ -81,22 +81,36 @@ def wait_until(condition, seconds=20.0, what="condition"):
 _ports_taken = []
 
 
-def free_port():
-    """A port that nobody listens on now, outside the kernel's own range for outgoing ones. No other test that
-    runs beside this one is given it: an abstract socket of its name stands for it as long as this process lives."""
+def claim_port(port):
+    """None if somebody listens there, or another test has claimed it."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            claim.bind(f"\0azimuth-test-port-{port}")
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+            return None
+    return claim
+
+
+def free_ports(count):
+    """The first of so many ports in a row that nobody listens on now, outside the kernel's own range for outgoing
+    ones. No other test that runs beside this one is given them: abstract sockets of their names stand for them as
+    long as this process lives."""
     pick = random.Random(os.urandom(8))
     while True:
-        port = pick.randrange(12000, 32000)
-        claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            try:
-                claim.bind(f"\0azimuth-test-port-{port}")
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                claim.close()
-                continue
-        _ports_taken.append(claim)
-        return port
+        first = pick.randrange(12000, 32000)
+        claims = [claim_port(first + i) for i in range(count)]
+        if all(claims):
+            _ports_taken.extend(claims)
+            return first
+        for claim in filter(None, claims):
+            claim.close()
+
+
+def free_port():
+    return free_ports(1)
 
 
 def spawn(argv, log, **options):
@@ -106,6 +120,18 @@ def spawn(argv, log, **options):
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stderr=log, preexec_fn=child, **options)
     _live.append(process)
     return process
+
+
+def terminate(process, again, seconds=40):
+    """SIGTERM; the exit code. `again`: TSan was seen to hold a signal back for good, so it is sent twice."""
+    for _ in range(2 if again else 1):
+        process.send_signal(signal.SIGTERM)
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass
+    process.kill()
+    raise AssertionError(f"it ignores SIGTERM for {seconds} s")
 
 
 def memory_kib(pid, field):
@@ -332,13 +358,8 @@ class Azimuth:
         """SIGTERM: azimuth must drain, exit 0 and have nothing to complain about."""
         if self.direct or self.process is None:
             return
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
         try:
-            code = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            raise AssertionError(f"azimuth ignores SIGTERM for {seconds} s") from None
+            code = terminate(self.process, self.sanitized(), seconds)
         finally:
             self._release()
         self.check(code)
