@@ -18,7 +18,8 @@ void Checker::on_save(std::size_t node, const GroupState* before, const GroupSta
     world_.fail(node, "I1", "goes back to an older electorate");
   }
   const bool changed = before->electorate.version > 0 &&
-                       after.electorate.voters != before->electorate.voters &&
+                       (after.electorate.voters != before->electorate.voters ||
+                        after.electorate.removed != before->electorate.removed) &&
                        after.electorate.version == before->electorate.version + 1 &&
                        after.leader == after.node && after.accepted == after.electorate.epoch;
   if (changed) check_electorate(node, before->electorate);
@@ -98,6 +99,7 @@ void Checker::on_turn(std::size_t index) {
   }
   if (!node.lease_holds(view.epoch)) return;
   last_lease_[index] = world_.scheduler.now();
+  world_.members.on_lease(index);
   const auto [found, fresh] = leader_of_.try_emplace(view.epoch, node.setup().id);
   if (!fresh && found->second != node.setup().id) {
     world_.fail(index, "I1",

@@ -220,6 +220,9 @@ bool Node::carry_out_leadership() {
       });
     }
   }
+  if (!process_->unsaved) {
+    for (const WishResult& result : out.results) world_.members.on_results(index_, result);
+  }
   for (const auto& event : out.events) {
     world_.trace(index_, "event " + event.name + ": " + event.text);
   }
@@ -319,6 +322,11 @@ std::string Node::wish(const std::function<Outcome(Leadership&, Instant)>& ask) 
 
 std::string Node::switch_over(const std::string& to) {
   return wish([to](Leadership& group, Instant at) { return group.switch_over(at, to); });
+}
+
+void Node::change_members(const Wish& wish) {
+  turn(generation_,
+       [this, wish] { process_->leadership.change_members(now(), wish.kind, wish.node, wish.id); });
 }
 
 std::string Node::force(const std::string& node) {

@@ -39,7 +39,8 @@ struct Plan {
   std::uint64_t write_bytes_most = 200;
   Time write_every = ms(25);
   Time trouble_for = seconds_of(30);
-  double disk_loss = 0;  // of the crashes of a machine
+  bool changes_members = false;  // operators take nodes out and let them in again
+  double disk_loss = 0;          // of the crashes of a machine
   const Scenario* scenario = nullptr;
 };
 

@@ -10,6 +10,7 @@ World::World(const Plan& of, bool verbose)
     : random(of.seed * 2),
       network(scheduler, random, of.machines.size()),
       checker(*this),
+      members(*this),
       plan(of),
       verbose_(verbose) {
   network.weather = of.weather;
@@ -52,7 +53,7 @@ std::string World::why_not_whole(bool all_run) const {
     const Node& node = *nodes_[i];
     const std::string& id = node.setup().id;
     if (!node.running() && all_run) return id + " is down";
-    if (!node.running()) continue;
+    if (!node.running() || (!all_run && view.electorate.removes(id))) continue;
     if (node.view().epoch != view.epoch || node.view().leader != view.leader) {
       return id + " is in epoch " + std::to_string(node.view().epoch) + " of " +
              node.view().leader + " and not in " + std::to_string(view.epoch) + " of " +
@@ -154,6 +155,7 @@ void World::on_save(std::size_t machine, const GroupState* before, const GroupSt
 void World::on_group_message(std::size_t machine, std::string_view to,
                              const GroupMessage& message) {
   checker.on_message(machine, to, message);
+  members.on_message(machine, message);
 }
 
 void World::on_flush(std::size_t machine, std::uint64_t epoch) { checker.on_flush(machine, epoch); }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/sim/checker.h"
+#include "tests/sim/members.h"
 #include "tests/sim/network.h"
 #include "tests/sim/node.h"
 #include "tests/sim/plan.h"
@@ -34,6 +35,7 @@ class World {
   Random random;
   Network network;
   Checker checker;
+  Members members;
   const Plan& plan;
 
   std::size_t size() const { return nodes_.size(); }
