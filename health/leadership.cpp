@@ -259,7 +259,7 @@ Instant Leadership::Machine::wakeup() const {
     at(gives_up_at());
     if (lead->refused_since != kNever)
       at(later_of(lead->refused_since + times.fence_wait, may_re_elect_at()));
-    if (change || asked) at(last_now + times.renew);
+    if (change || wished) at(last_now + times.renew);
     if (hand_over) at(last_now + milliseconds(5));
   }
   at(news.valid_until);

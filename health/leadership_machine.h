@@ -153,12 +153,12 @@ struct Leadership::Machine {
   std::optional<Change> change;
 
   // A change of members that an operator asked for, and that this leader has taken on.
-  struct Asked {
+  struct Wished {
     Wish wish;
     std::string by;        // the node that passed it on, or this one
     bool written = false;  // the electorate says so: a majority is to save it
   };
-  std::optional<Asked> asked;
+  std::optional<Wished> wished;
   struct Answered {
     std::string by;
     WishResult result;
@@ -315,7 +315,7 @@ struct Leadership::Machine {
   bool committed() const;
   std::optional<Change> wanted_change(Instant now) const;
 
-  bool forgot(std::string_view node, const Peer& known) const;
+  bool has_forgotten(std::string_view node, const Peer& known) const;
   // ... for `change`.
   bool copies_are_there(Instant now);
   void write_change(Instant now);
@@ -333,7 +333,7 @@ struct Leadership::Machine {
   Electorate electorate_by(const Wish& wish) const;
   // What was asked for goes on; true while it leaves no room for other changes.
   bool members_progress(Instant now);
-  void answer_asked(WishStanding standing, std::string why);
+  void answer_wished(WishStanding standing, const std::string& text);
   void answer_wish(std::string_view by, WishResult result);
   void note_removed(Instant now);
   std::string taken_out() const;

@@ -35,7 +35,7 @@ void Leadership::Machine::start_leading(Instant now, std::uint64_t epoch, std::s
     known.hastened = kLongAgo;
     known.removed_since = kNever;
   }
-  asked.reset();
+  wished.reset();
   answered.clear();
   event("elected", settings.node + " in epoch " + std::to_string(epoch));
 }
@@ -46,7 +46,7 @@ void Leadership::Machine::end_lead(Instant now, std::string_view reason) {
   lead.reset();
   hand_over.reset();
   change.reset();
-  asked.reset();
+  wished.reset();
   search = {};
   search.next = now;
 }

@@ -61,8 +61,8 @@ Leadership::Machine::Objection Leadership::Machine::objection_to_add(
 // Why a node cannot be spared, or is none to take out.
 Leadership::Machine::Objection Leadership::Machine::objection_to_removal(
     Instant now, const std::string& node) const {
-  const auto refused = [](std::string why) {
-    return Objection{WishStanding::kRefused, std::move(why)};
+  const auto refused = [](std::string text) {
+    return Objection{WishStanding::kRefused, std::move(text)};
   };
   if (state.electorate.removes(node))
     return {WishStanding::kAlready, node + " has been taken out of the group already"};
@@ -115,71 +115,71 @@ void Leadership::Machine::on_member_wish(Instant now, std::string_view from, con
   for (const Answered& past : answered) {
     if (past.by == from && past.result.id == wish.id) return answer_wish(from, past.result);
   }
-  if (asked && asked->by == from && asked->wish.id == wish.id) return;
-  const auto not_yet = [&](std::string why) {
-    answer_wish(from, {wish.id, false, std::move(why), WishStanding::kNotYet});
+  if (wished && wished->by == from && wished->wish.id == wish.id) return;
+  const auto not_yet = [&](std::string text) {
+    answer_wish(from, {wish.id, false, std::move(text), WishStanding::kNotYet});
   };
   if (!lead) return not_yet(settings.node + " is not the primary any more: try again");
   if (!leading(now) || !lead->ready) return not_yet("the primary is not ready yet");
   if (hand_over) return not_yet("a switchover to " + hand_over->to + " is under way");
-  if (asked) return not_yet("the members are being changed: " + asked->wish.node);
+  if (wished) return not_yet("the members are being changed: " + wished->wish.node);
   if (!committed()) return not_yet("a majority does not know of the last change of voters yet");
-  asked = Asked{wish, std::string(from), false};
-  const Objection objection = objection_to(now, wish);
-  if (!objection.why.empty()) return answer_asked(objection.standing, objection.why);
+  wished = Wished{wish, std::string(from), false};
+  const Objection flaw = objection_to(now, wish);
+  if (!flaw.why.empty()) return answer_wished(flaw.standing, flaw.why);
   change.reset();
   if (wish.kind != Wish::Kind::kRemove || !is_self(wish.node)) return;
   // Its successor is asked next.
   const Outcome begun = begin_hand_over(now, {});
-  if (begun.ok()) return asked.reset();
-  answer_asked(WishStanding::kRefused, settings.node + " is the primary, and no other can take " +
-                                           "over from it: " + begun.error().message);
+  if (begun.ok()) return wished.reset();
+  answer_wished(WishStanding::kRefused, settings.node + " is the primary, and no other can take " +
+                                            "over from it: " + begun.error().message);
 }
 
 bool Leadership::Machine::members_progress(Instant now) {
-  if (!asked) return false;
-  if (!asked->written) {
+  if (!wished) return false;
+  if (!wished->written) {
     if (!committed() && !defective(Defect::kTwoVotersAtOnce)) return true;
-    const Objection objection = objection_to(now, asked->wish);
-    if (!objection.why.empty()) {
-      answer_asked(objection.standing, objection.why);
+    const Objection flaw = objection_to(now, wished->wish);
+    if (!flaw.why.empty()) {
+      answer_wished(flaw.standing, flaw.why);
       return false;
     }
     if (!change) {
       change = Change{};
-      change->node = asked->wish.node;
+      change->node = wished->wish.node;
       change->since = now;
-      change->next = electorate_by(asked->wish);
+      change->next = electorate_by(wished->wish);
     }
     if (change->next.voters != state.electorate.voters) {
       if (now >= change->since + times.attached) {
-        answer_asked(WishStanding::kRefused,
-                     "without " + asked->wish.node +
-                         " too few Redises have what was written up to now: try again when all "
-                         "members are in sync");
+        answer_wished(WishStanding::kRefused,
+                      "without " + wished->wish.node +
+                          " too few Redises have what was written up to now: try again when all "
+                          "members are in sync");
         change.reset();
         return false;
       }
       if (!copies_are_there(now)) return true;
     }
     write_change(now);
-    asked->written = true;
+    wished->written = true;
   }
   const bool early =
       defective(Defect::kRemovalAnsweredEarly) || defective(Defect::kTwoVotersAtOnce);
-  if (committed() || early) answer_asked(WishStanding::kDone, {});
+  if (committed() || early) answer_wished(WishStanding::kDone, {});
   return true;
 }
 
-void Leadership::Machine::answer_asked(WishStanding standing, std::string why) {
-  const Asked done = *std::exchange(asked, std::nullopt);
+void Leadership::Machine::answer_wished(WishStanding standing, const std::string& text) {
+  const Wished done = *std::exchange(wished, std::nullopt);
   WishResult result{done.wish.id, standing == WishStanding::kDone, why.substr(0, kReasonBytesMax),
                     standing};
   const char* const what = done.wish.kind == Wish::Kind::kAdd ? "member_added" : "member_removed";
   if (result.accepted)
     event(what, done.wish.node);
   else
-    event("member_change_refused", done.wish.node + ": " + why);
+    event("member_change_refused", done.wish.node + ": " + text);
   if (answered.size() >= kWishesMax) answered.pop_front();
   answered.push_back({done.by, result});
   answer_wish(done.by, std::move(result));

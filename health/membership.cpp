@@ -127,7 +127,7 @@ std::optional<Leadership::Machine::Change> Leadership::Machine::wanted_change(In
 void Leadership::Machine::membership_progress(Instant now) {
   if (!lead || !leading(now) || !lead->ready || hand_over) {
     change.reset();
-    asked.reset();  // who wishes it asks again
+    wished.reset();  // who wishes it asks again
     return;
   }
   note_removed(now);
@@ -173,7 +173,7 @@ void Leadership::Machine::write_change(Instant now) {
 }
 
 // A voter, or one that is to become one (again).
-bool Leadership::Machine::forgot(std::string_view node, const Peer& known) const {
+bool Leadership::Machine::has_forgotten(std::string_view node, const Peer& known) const {
   if (!known.grant || !known.grant->forgetful) return false;
   return state.electorate.has(node) ||
          (known.facts.alive && known.facts.wants_vote && !state.electorate.removes(node));
@@ -184,7 +184,7 @@ bool Leadership::Machine::forgot(std::string_view node, const Peer& known) const
 void Leadership::Machine::readmit(Instant now) {
   std::vector<Peer*> due;
   for (auto& [node, known] : peers) {
-    if (!forgot(node, known)) continue;
+    if (!has_forgotten(node, known)) continue;
     if (known.readmitted == known.forgetful_boot) continue;
     if (now - known.heard > times.lease || now < known.forgetful_since + times.readmission)
       continue;

@@ -61,9 +61,11 @@ Json cluster_json(const ClusterReport& cluster) {
   for (const NamedCount& each : cluster.links) links[each.name] = each.count;
   return {{"name", cluster.name},
           {"voters", cluster.voters},
+          {"removed", cluster.removed},
           {"witnesses", witnesses},
           {"sidecars", cluster.sidecars},
           {"switchover", cluster.switchover},
+          {"member_change", cluster.change},
           {"datagrams", datagrams},
           {"links", links}};
 }

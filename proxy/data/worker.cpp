@@ -318,7 +318,10 @@ void Worker::set_topology(std::shared_ptr<const Topology> topology, SocketAddres
   topology_ = std::move(topology);
   redis_address_ = redis_address;
   compute_plain_roles();
-  if (relays_) relays_->set_redis(redis_address_);
+  if (relays_) {
+    relays_->set_redis(redis_address_);
+    relays_->refuse_tunnels_of(topology_->removed);
+  }
   set_holding(topology_->holding);
   retarget(target_of(*topology_));
   replica_.set_topology(*topology_);
