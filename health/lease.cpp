@@ -363,8 +363,12 @@ void Leadership::Machine::on_grant(Instant now, std::string_view from, const Gra
 
 void Leadership::Machine::on_refuse(Instant now, std::string_view from, const Refuse& refuse) {
   see(refuse.promised);
-  if (!lead || refuse.epoch != lead->epoch || !state.electorate.has(from)) return;
-  if (Peer* known = peer(from)) known->refuses = true;
+  if (!lead || refuse.epoch != lead->epoch) return;
+  // Who does not vote, or does no more, could never follow this epoch, nor hear that it is out.
+  Peer* known = peer(from);
+  if (!known || (!state.electorate.has(from) && !known->facts.member && !known->facts.wants_vote))
+    return;
+  known->refuses = true;
   if (lead->refused_since == kNever) lead->refused_since = now;
 }
 

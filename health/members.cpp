@@ -173,7 +173,7 @@ bool Leadership::Machine::members_progress(Instant now) {
 
 void Leadership::Machine::answer_wished(WishStanding standing, const std::string& text) {
   const Wished done = *std::exchange(wished, std::nullopt);
-  WishResult result{done.wish.id, standing == WishStanding::kDone, why.substr(0, kReasonBytesMax),
+  WishResult result{done.wish.id, standing == WishStanding::kDone, text.substr(0, kReasonBytesMax),
                     standing};
   const char* const what = done.wish.kind == Wish::Kind::kAdd ? "member_added" : "member_removed";
   if (result.accepted)

@@ -131,8 +131,9 @@ void Leadership::Machine::membership_progress(Instant now) {
     return;
   }
   note_removed(now);
+  if (members_progress(now)) return;
   readmit(now);
-  if (!lead || members_progress(now)) return;
+  if (!lead) return;
   if (!committed() && !defective(Defect::kTwoVotersAtOnce)) return;
   if (!change) change = wanted_change(now);
   if (!change) return;

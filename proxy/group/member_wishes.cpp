@@ -36,7 +36,7 @@ void MemberWishes::offer(Instant now, const Offer& offer) {
     }
     std::string why_not = offer(each.wish);
     if (why_not.empty())
-      ++each.unanswered;
+      each.unanswered += each.unanswered < 2;
     else
       each.reason = std::move(why_not);
   }
@@ -52,7 +52,7 @@ void MemberWishes::on_result(Instant now, const WishResult& result) {
                                   [&](const Pending& each) { return each.wish.id == result.id; });
   if (found == wishes_.end()) return;
   if (result.standing == WishStanding::kNotYet) {
-    found->unanswered = 0;
+    if (found->unanswered < 2) found->unanswered = 0;
     found->reason = result.text;
     if (now < found->since + kNotYetFor) return;
   }

@@ -42,7 +42,7 @@ class MemberWishes {
     Wish wish;
     Answer answer;
     Instant offer_at, since;
-    unsigned unanswered = 0;  // times that it was put since the last answer
+    unsigned unanswered = 0;  // 2: somebody may have taken it on and never said how it ended
     std::string reason;       // why not yet
   };
   void settle(const Pending& wish, const std::string& why_not);

@@ -89,8 +89,6 @@ TEST_CASE("an electorate with all names as long as they may be fits in each mess
     REQUIRE(again.ok());
     CHECK(*again == message);
   }
-  electorate.removed.back() += "more";
-  promise.electorate = electorate;
   promise.trouble = std::string(kReasonBytesMax, 't');
   CHECK_FALSE(fits(promise));
 }

@@ -59,7 +59,6 @@ void Members::on_results(std::size_t machine, const WishResult& result) {
   open_.erase(found);
   answers_[result.id] = result;
   if (!result.accepted) return;
-  if (world_.node(machine).lease_holds(world_.node(machine).view().epoch)) check_known(machine);
   // Somebody may have been asked to let it in meanwhile, or a moment before.
   const auto added = last_add_.find(wish.node);
   const bool settled = added == last_add_.end() || answers_.contains(added->second);
@@ -67,12 +66,7 @@ void Members::on_results(std::size_t machine, const WishResult& result) {
     out_.insert(wish.node);
 }
 
-void Members::on_message(std::size_t sender, const GroupMessage& message) {
-  const auto* result = std::get_if<WishResult>(&message);
-  if (result != nullptr && result->standing == WishStanding::kDone) check_known(sender);
-}
-
-void Members::check_known(std::size_t leader) {
+void Members::on_done(std::size_t leader) {
   const GroupState* state = world_.node(leader).state();
   if (state == nullptr || world_.checker.majority_forgot()) return;
   std::size_t know = 0;
@@ -109,8 +103,8 @@ void Members::let_all_in() {
   world_.scheduler.after(ms(300), [this] { let_all_in(); });
   const auto leader = world_.leader();
   if (!leader) return;
-  for (const std::string& node : world_.node(*leader).view().electorate.removed)
-    ask(*leader, Wish::Kind::kAdd, node);
+  const std::vector<std::string> removed = world_.node(*leader).view().electorate.removed;
+  for (const std::string& node : removed) ask(*leader, Wish::Kind::kAdd, node);
 }
 
 }  // namespace azimuth::sim

@@ -36,7 +36,8 @@ class Members {
   void let_all_in();
 
   void on_results(std::size_t machine, const WishResult& result);
-  void on_message(std::size_t sender, const GroupMessage& message);
+  // That node, the leader, is about to say that a change is done.
+  void on_done(std::size_t leader);
   // A node leads with a live lease.
   void on_lease(std::size_t leader);
 
@@ -47,7 +48,6 @@ class Members {
     Time until = 0;
   };
   void ask_again(std::uint64_t id);
-  void check_known(std::size_t leader);
 
   World& world_;
   std::map<std::uint64_t, Asked> open_;

@@ -225,6 +225,8 @@ bool Node::carry_out_leadership() {
   }
   for (const auto& event : out.events) {
     world_.trace(index_, "event " + event.name + ": " + event.text);
+    const bool changed = event.name == "member_removed" || event.name == "member_added";
+    if (changed && !process_->unsaved) world_.members.on_done(index_);
   }
   // A node that cannot save has no say: nothing leaves it, and its Redis takes no writes.
   const RedisOrder order = process_->unsaved ? RedisOrder{} : out.order;

@@ -202,6 +202,8 @@ class Run {
     if (plan_.changes_members || plan_.trouble == Trouble::kStaged) world_.members.let_all_in();
     if (!wait_for(kWholeWithin, [this] { return world_.whole(); })) {
       if (!going()) return;
+      // With the last voters' disks the group itself is gone: it has to be founded anew.
+      if (plan_.changes_members && world_.checker.majority_forgot()) return;
       if (!excusable() && !world_.checker.majority_forgot() && !asks_an_operator()) {
         return world_.fail(0, "liveness", "not whole after healing: " + world_.why_not_whole());
       }
