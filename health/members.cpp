@@ -69,7 +69,7 @@ Leadership::Machine::Objection Leadership::Machine::objection_to_removal(
   const bool voter = state.electorate.has(node);
   const auto found = peers.find(node);
   if (!is_self(node) && !voter && found == peers.end())
-    return refused("no node " + node + " is known here");
+    return refused("no member or witness " + node + " is known here; a sidecar is just stopped");
   if (!is_self(node) && !voter && !found->second.facts.member && !found->second.facts.wants_vote)
     return refused(node + " is a sidecar: it has neither a Redis nor a vote; just stop it");
   const Electorate next = electorate_by({Wish::Kind::kRemove, 0, node});

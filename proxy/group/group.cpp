@@ -439,8 +439,9 @@ void Group::prepare_to_leave() {
 
 bool Group::has_successor() const {
   const std::vector<const NodeRecord*> others = gossip_.nodes();
-  return std::any_of(others.begin(), others.end(), [](const NodeRecord* each) {
-    return each->member && each->wants_vote &&
+  const Electorate& electorate = leadership_.state().electorate;
+  return std::any_of(others.begin(), others.end(), [&](const NodeRecord* each) {
+    return each->member && each->wants_vote && !electorate.removes(each->id) &&
            (each->status == NodeStatus::kAlive || each->status == NodeStatus::kSuspect);
   });
 }

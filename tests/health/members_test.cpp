@@ -190,7 +190,7 @@ TEST_CASE("changes of members that are refused change nothing, and say why") {
     CHECK_FALSE(result.accepted);
     return result.text;
   };
-  CHECK_THAT(refused(kRemove, "z9"), Catch::Contains("no node z9"));
+  CHECK_THAT(refused(kRemove, "z9"), Catch::Contains("no member or witness z9"));
   CHECK_THAT(refused(kAdd, "z9"), Catch::Contains("joins by itself"));
   CHECK_THAT(refused(kAdd, "c3"), Catch::Contains("c3 is a member already"));
   CHECK_THAT(refused(kRemove, "s"), Catch::Contains("sidecar"));
