@@ -137,16 +137,20 @@ RedisOrder Leadership::Machine::wanted_order(Instant now) {
   return {OrderKind::kFollow, state.accepted, state.leader, fork->replid};
 }
 
-// Copies, the primary's own included, of which every majority finds one; two where there are two,
-// and never more than there are members: what all of them have, any of them has.
-// `more`: copies that might be of no use.
-std::size_t Leadership::Machine::copies_for(const Electorate& electorate, std::size_t more) const {
-  const auto members = static_cast<std::size_t>(std::count_if(
+std::size_t Leadership::Machine::members_of(const Electorate& electorate) const {
+  return static_cast<std::size_t>(std::count_if(
       electorate.voters.begin(), electorate.voters.end(), [&](const std::string& voter) {
         const auto found = peers.find(voter);
         return is_self(voter) ? settings.has_redis
                               : found == peers.end() || found->second.facts.member;
       }));
+}
+
+// Copies, the primary's own included, of which every majority finds one; two where there are two,
+// and never more than there are members: what all of them have, any of them has.
+// `more`: copies that might be of no use.
+std::size_t Leadership::Machine::copies_for(const Electorate& electorate, std::size_t more) const {
+  const std::size_t members = members_of(electorate);
   const std::size_t found_by_all = electorate.voters.size() + 1 - electorate.majority();
   return std::max<std::size_t>(std::min(std::max<std::size_t>(found_by_all, 2) + more, members), 1);
 }
@@ -166,17 +170,25 @@ std::size_t Leadership::Machine::quorum_copies(Instant now) const {
   std::size_t copies = copies_for(state.electorate, unknown ? 1 : 0);
   if (lead && !committed()) copies = std::max(copies, lead->copies_before);
   if (change) copies = std::max(copies, copies_for(change->next));
+  // Whoever else has a copy: this one is in every later primary, as it is the only one.
+  if (copies == 1 && lead && state.electorate.has(settings.node)) return 1;
+  std::size_t all = members_of(state.electorate);
   for (const auto& [node, known] : peers) {
     if (state.electorate.removes(node)) {
       copies += may_be_attached(now, known);
+      all += may_be_attached(now, known);
       continue;
     }
     const bool counts = state.electorate.has(node) && (!change || change->next.has(node));
     // Its replica may be attached for a while longer than it is thought to live.
     const bool attached = known.facts.alive || (lead && now - known.heard < times.attached);
-    if (known.facts.member && attached && !counts) ++copies;
+    if (!known.facts.member || !attached || counts) continue;
+    ++copies;
+    all += !state.electorate.has(node);
   }
-  if (lead && !state.electorate.has(settings.node)) ++copies;  // by force
+  if (lead && !state.electorate.has(settings.node)) ++copies, ++all;  // by force
+  // More than there can be are never there, and what all have nobody lacks.
+  copies = std::min(copies, std::max<std::size_t>(all, 1));
   // The leader knows better who replicates from it.
   if (!lead && news.epoch == state.accepted) copies = std::max(copies, news.quorum_copies);
   return copies;

@@ -241,6 +241,7 @@ struct Leadership::Machine {
   Duration jitter(Duration most);
   void see(std::uint64_t epoch) { highest = std::max(highest, epoch); }
   RedisOrder wanted_order(Instant now);
+  std::size_t members_of(const Electorate& electorate) const;  // voters with a Redis
   std::size_t copies_for(const Electorate& electorate, std::size_t more = 0) const;
   bool may_be_attached(Instant now, const Peer& known) const;
   std::size_t quorum_copies(Instant now) const;

@@ -56,7 +56,7 @@ def from_one_to_three_zones_to_a_second_region_and_back_to_one_under_clients(sta
     with Cluster(stage, members=1) as cluster:
         first = cluster.wait_whole()
         nodes = [first]  # where clients go; the list is theirs
-        with Load(stage, nodes, count=4, durability="quorum") as load:
+        with Load(stage, nodes, count=4) as load:
             load.progress(20)
             for name, region in (("b1", "r1"), ("c1", "r1"), ("d1", "r2"), ("e1", "r2")):
                 node = cluster.add(name, bootstrap=3)  # (one that expects itself alone founds a group)
