@@ -318,10 +318,7 @@ void Worker::set_topology(std::shared_ptr<const Topology> topology, SocketAddres
   topology_ = std::move(topology);
   redis_address_ = redis_address;
   compute_plain_roles();
-  if (relays_) {
-    relays_->set_redis(redis_address_);
-    relays_->refuse_tunnels_of(topology_->removed);
-  }
+  if (relays_) relays_->set_redis(redis_address_);
   set_holding(topology_->holding);
   retarget(target_of(*topology_));
   replica_.set_topology(*topology_);
@@ -329,6 +326,7 @@ void Worker::set_topology(std::shared_ptr<const Topology> topology, SocketAddres
     const bool reads =
         topology_->local >= 0 && topology_->local != topology_->primary &&
         topology_->members[static_cast<size_t>(topology_->local)].readiness == Readiness::kReady;
+    relays_->refuse_tunnels_of(topology_->removed);
     relays_->set_reads_epoch(reads ? topology_->epoch : 0);
   }
 }

@@ -10,7 +10,6 @@ World::World(const Plan& of, bool verbose)
     : random(of.seed * 2),
       network(scheduler, random, of.machines.size()),
       checker(*this),
-      members(*this),
       plan(of),
       verbose_(verbose) {
   network.weather = of.weather;

@@ -35,8 +35,8 @@ class World {
   Random random;
   Network network;
   Checker checker;
-  Members members;
   const Plan& plan;
+  Members members{*this};
 
   std::size_t size() const { return nodes_.size(); }
   Node& node(std::size_t index) { return *nodes_[index]; }
