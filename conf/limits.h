@@ -326,11 +326,17 @@ inline constexpr std::size_t kReplayWindow = 1024;
 inline constexpr std::size_t kGroupMessageBytesMax = 1200;
 // Voters of a group: with nine, four may fail; more only make elections slower.
 inline constexpr std::size_t kVotersMax = 9;
+// Nodes that an operator has taken out and that are kept out, and the bytes of their names: they
+// travel with the voters, in one datagram.
+inline constexpr std::size_t kRemovedMax = 32;
+inline constexpr std::size_t kRemovedBytesMax = 320;
 // Epochs whose lineage is remembered. A Redis that has been away for longer copies anew.
 inline constexpr std::size_t kForksMax = 8;
 inline constexpr std::size_t kReplidBytesMax = 40;
 // What people are told: why there is no leader, why a wish was not granted.
 inline constexpr std::size_t kReasonBytesMax = 400;
+// What a promise says of its Redis where it tells of an electorate as well.
+inline constexpr std::size_t kReasonBesideElectorateBytesMax = 128;
 // A replica that lacks more than this of what the last primary is known to have had is not elected
 // by itself.
 inline constexpr std::uint64_t kElectionLagBytesMax = 8 * kMiB;

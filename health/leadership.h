@@ -61,6 +61,7 @@ struct GroupView {
   // when the write's copies are there.
   std::size_t quorum_copies = 1;
   bool isolated = false;  // a voter that hears from no majority
+  bool removed = false;   // this node was taken out of the group: its Redis has no part in it
   Electorate electorate;
   std::string why;  // why there is no leader, for people: "waiting for 1 more member (b2 ...)"; or
                     // why this node has no part in the group that has one
@@ -86,6 +87,8 @@ struct LeadershipOutbox {
     std::string text;
   };
   std::vector<Event> events;
+  // Of changes of members that were asked for here; by their ids, perhaps more than once.
+  std::vector<WishResult> results;
 };
 
 class Leadership {
@@ -114,6 +117,10 @@ class Leadership {
   // view(). Asked of any node: a node that does not lead passes the wish on.
   Outcome switch_over(Instant now, std::string_view to);
   Outcome force(Instant now, std::string_view node);
+  // `node` is taken out of the group, or let in again (kRemove, kAdd). Asked of any node, and again
+  // with the same id until the answer comes by the outbox, from whoever leads by then: that it is
+  // done, or why not.
+  void change_members(Instant now, Wish::Kind kind, std::string_view node, std::uint64_t id);
 
   Instant next_wakeup() const;
   [[nodiscard]] LeadershipOutbox take_outbox();

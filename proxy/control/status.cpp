@@ -85,9 +85,11 @@ Json cluster_json(const ClusterReport& cluster) {
   for (const PeerReport& each : cluster.peers) peers.push_back(peer_json(each));
   Json object = {{"name", cluster.name},
                  {"voters", cluster.voters},
+                 {"removed", cluster.removed},
                  {"witnesses", witnesses},
                  {"sidecars", cluster.sidecars},
                  {"switchover", cluster.switchover},
+                 {"member_change", cluster.change},
                  {"datagrams", datagrams},
                  {"links", links},
                  {"peers", peers}};

@@ -42,9 +42,11 @@ struct NamedCount {
 struct ClusterReport {
   std::string name;
   std::vector<std::string> voters;
+  std::vector<std::string> removed;  // taken out by an operator
   std::vector<WitnessStatus> witnesses;
   uint64_t sidecars = 0;   // others that do not vote, as far as they are known
   std::string switchover;  // how the last one went that was asked of this node
+  std::string change;      // the same, of the last change of members
   std::vector<NamedCount> datagrams;
   std::vector<NamedCount> links;  // the first three are of now, the others since the start
   std::vector<PeerReport> peers;  // what the links have carried

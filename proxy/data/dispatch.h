@@ -79,7 +79,7 @@ Step handle_reset(Worker& worker, Client& client);
 Step handle_client(Worker& worker, Client& client, const Request& request, const CommandRow& row);
 Step handle_slowlog(Worker& worker, Client& client, const Request& request);
 void perform_slowlog(Worker& worker, Client& client, std::span<const std::string_view> args);
-// AZIMUTH SWITCHOVER [node] and ELECT FORCE node, once Redis has let the user.
+// AZIMUTH SWITCHOVER [node], ELECT FORCE node, MEMBER REMOVE|ADD node, once Redis has let the user.
 void perform_group_wish(Worker& worker, Client& client, std::span<const std::string_view> args);
 // Asks Redis, as the user, for a harmless form of what azimuth is to do; finish_probe goes on.
 Step ask_permission(Worker& worker, Client& client, const Request& request, const CommandRow& row);

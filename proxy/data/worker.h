@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "conf/settings.h"
+#include "health/leadership_messages.h"
 #include "proxy/control/metrics.h"
 #include "proxy/control/slowlog.h"
 #include "proxy/data/client.h"
@@ -68,9 +69,11 @@ struct Process {
   // A worker has nothing in flight any more, while the topology says `holding` for this hand-over.
   // Any thread.
   std::function<void(unsigned worker, uint64_t hand_over)> worker_quiet;
-  // AZIMUTH SWITCHOVER, or ELECT FORCE. `answer` runs on the control thread: empty when the new
-  // primary is ready, else why not. Any thread; unset without a cluster.
-  std::function<void(bool force, std::string node, std::function<void(const std::string&)> answer)>
+  // AZIMUTH SWITCHOVER, ELECT FORCE, MEMBER. `answer` runs on the control thread: empty when the
+  // new primary is ready or the members are changed, else why not. Any thread; unset without a
+  // cluster.
+  std::function<void(Wish::Kind kind, std::string node,
+                     std::function<void(const std::string&)> answer)>
       ask_group;
   // AZIMUTH STATUS, INFO's section and the like; thread-safe.
   std::function<std::string()> status_json;

@@ -232,6 +232,9 @@ void Group::take_leadership(Instant now) {
       wishes_.refuse(now, event.text);
     }
   }
+  if (has_say()) {
+    for (const WishResult& result : outbox.results) member_wishes_.on_result(now, result);
+  }
   for (const LeadershipOutbox::Send& each : outbox.sends) {
     if (has_say()) {
       send(each.to, each.message);
@@ -351,6 +354,7 @@ void Group::arm_timer(Instant now) {
   Instant next = earlier_of(gossip_.next_wakeup(), now + kLookAround);
   next = earlier_of(next, leadership_.next_wakeup());
   next = earlier_of(next, earlier_of(seeds_.next_wakeup(), wishes_.next_wakeup()));
+  next = earlier_of(next, member_wishes_.next_wakeup());
   if (unsaved_) next = earlier_of(next, save_again_);
   uv_update_time(loop_);  // the turn may have taken time
   uv_timer_start(
@@ -392,6 +396,13 @@ void Group::force(const std::string& node, Wishes::Answer answer) {
   ask(Wish::Kind::kForce, node, std::move(answer));
 }
 
+void Group::change_members(Wish::Kind kind, const std::string& node, MemberWishes::Answer answer) {
+  const Instant now = clock_now();
+  member_wishes_.add(now, {kind, random() | 1, node}, std::move(answer));
+  offer_wishes(now);
+  turn();
+}
+
 void Group::ask(Wish::Kind kind, const std::string& node, Wishes::Answer answer) {
   const Instant now = clock_now();
   wishes_.add(now, kind, node, std::move(answer));
@@ -402,15 +413,24 @@ void Group::ask(Wish::Kind kind, const std::string& node, Wishes::Answer answer)
 void Group::offer_wishes(Instant now) {
   wishes_.offer(now, published_, [&](Wish::Kind kind, const std::string& node) {
     if (!has_say()) return leaving_ ? "the node is leaving" : mute_reason();
-    Outcome taken = is_sidecar()                      ? pass_on(kind, node)
+    Outcome taken = is_sidecar()                      ? pass_on({kind, random(), node})
                     : kind == Wish::Kind::kSwitchOver ? leadership_.switch_over(now, node)
                                                       : leadership_.force(now, node);
+    return taken.ok() ? std::string() : taken.error().message;
+  });
+  member_wishes_.offer(now, [&](const Wish& wish) {
+    if (!has_say()) return leaving_ ? "the node is leaving" : mute_reason();
+    Outcome taken = Done{};
+    if (is_sidecar())
+      taken = pass_on(wish);
+    else
+      leadership_.change_members(now, wish.kind, wish.node, wish.id);
     return taken.ok() ? std::string() : taken.error().message;
   });
 }
 
 // A sidecar's leadership knows nobody: the primary, or any voter where there is none, is asked.
-Outcome Group::pass_on(Wish::Kind kind, const std::string& node) {
+Outcome Group::pass_on(const Wish& wish) {
   std::string whom = published_.leader;
   for (const NodeRecord* each : gossip_.nodes()) {
     if (!whom.empty()) break;
@@ -419,7 +439,7 @@ Outcome Group::pass_on(Wish::Kind kind, const std::string& node) {
   if (whom.empty()) {
     return make_error(ErrorCode::kUnavailable, Fault::kPeer, "no node that votes answers");
   }
-  send(whom, Wish{kind, random(), node});
+  send(whom, wish);
   return Done{};
 }
 
@@ -431,8 +451,9 @@ void Group::prepare_to_leave() {
 
 bool Group::has_successor() const {
   const std::vector<const NodeRecord*> others = gossip_.nodes();
-  return std::any_of(others.begin(), others.end(), [](const NodeRecord* each) {
-    return each->member && each->wants_vote &&
+  const Electorate& electorate = leadership_.state().electorate;
+  return std::any_of(others.begin(), others.end(), [&](const NodeRecord* each) {
+    return each->member && each->wants_vote && !electorate.removes(each->id) &&
            (each->status == NodeStatus::kAlive || each->status == NodeStatus::kSuspect);
   });
 }
@@ -443,6 +464,7 @@ void Group::leave() {
   lease_.drop();
   gossip_.leave(clock_now(), random());
   wishes_.end("the node is leaving");
+  member_wishes_.end("the node is leaving");
   leadership_.on_rest(clock_now());
   turn();  // the goodbyes do not wait for anything
   if (redis_) redis_->leave();
@@ -455,6 +477,7 @@ void Group::close() {
   closing_ = leaving_ = true;
   lease_.drop();
   wishes_.end("the node stops");
+  member_wishes_.end("the node stops");
   socket_.reset();
   if (redis_) redis_->close();
   if (timer_ == nullptr) return;

@@ -30,6 +30,7 @@
 #include "proxy/data/socket.h"
 #include "proxy/group/applied.h"
 #include "proxy/group/lease.h"
+#include "proxy/group/member_wishes.h"
 #include "proxy/group/seeds.h"
 #include "proxy/group/state_file.h"
 #include "proxy/group/topology_of.h"
@@ -86,6 +87,8 @@ class Group {
   // not.
   void switch_over(const std::string& to, Wishes::Answer answer);
   void force(const std::string& node, Wishes::Answer answer);
+  // Takes a node out of the group, or lets it in again. `answer`: empty when a majority knows.
+  void change_members(Wish::Kind kind, const std::string& node, MemberWishes::Answer answer);
   // This node's Redis takes the writes, or is about to.
   bool leading() const { return published_.leading; }
 
@@ -122,7 +125,7 @@ class Group {
   bool save(std::optional<GroupState>& state, Instant now);
   void order(const RedisOrder& wanted);
   void set_tunnel();
-  Outcome pass_on(Wish::Kind kind, const std::string& node);
+  Outcome pass_on(const Wish& wish);
   void ask(Wish::Kind kind, const std::string& node, Wishes::Answer answer);
   void offer_wishes(Instant now);
   // Why the node has no say.
@@ -169,6 +172,7 @@ class Group {
   std::unique_ptr<DatagramSocket> socket_;
   Seeds seeds_;
   Wishes wishes_;
+  MemberWishes member_wishes_;
 
   LocalRedis told_;  // what leadership was last told of Redis
   RedisOrder ordered_;

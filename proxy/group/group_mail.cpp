@@ -235,6 +235,7 @@ void Group::describe(NodeReport& report) const {
   if (!has_say() && !leaving_) report.why = mute_reason();
   report.cluster->name = cluster_;
   report.cluster->switchover = wishes_.last();
+  report.cluster->change = member_wishes_.last();
   std::vector<NamedCount>& counts = report.cluster->datagrams;
   const DatagramSocket::Counters sockets =
       socket_ ? socket_->counters() : DatagramSocket::Counters{};
@@ -255,6 +256,7 @@ void Group::describe(NodeReport& report) const {
 std::string Group::why_not_ready() const {
   // A primary that serves is ready, whatever else there is to say of it.
   const bool serves = published_.leader_ready && !published_.leader.empty() && has_say();
+  if (published_.removed && has_say()) return published_.why;
   if (serves) return published_.leading ? "" : published_.why;
   if (!has_say() && !leaving_) return mute_reason();
   return published_.why.empty() ? "the group has no primary" : published_.why;

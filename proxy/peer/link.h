@@ -73,6 +73,8 @@ class Stream {
 
   StreamKind kind() const { return kind_; }
   std::uint64_t epoch() const { return epoch_; }
+  // The node that the peer says it is; it has shown that it knows the cluster key.
+  const std::string& peer_node() const;
   // Bytes that send() has taken so far.
   std::uint64_t sent() const { return sent_; }
 

@@ -95,6 +95,8 @@ void Stream::note_consumed(std::size_t n) {
   link_->put_frame(FrameType::kWindow, id_, encode_window(std::exchange(consumed_, 0)));
 }
 
+const std::string& Stream::peer_node() const { return link_->peer().node; }
+
 void Stream::opened() {
   if (!gone_) link_->put_frame(FrameType::kOpened, id_, {});
 }
