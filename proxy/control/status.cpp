@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -40,14 +41,23 @@ Json latency_json(std::span<const uint64_t> buckets) {
 }
 
 Json member_json(const MemberStatus& member) {
-  return {{"id", member.id},
-          {"zone", member.zone},
-          {"region", member.region},
-          {"role", member.role},
-          {"alive", member.alive},
-          {"ready", member.ready},
-          {"position", {{"epoch", member.position.epoch}, {"offset", member.position.offset}}},
-          {"lag", member.lag_bytes}};
+  Json object = {
+      {"id", member.id},
+      {"zone", member.zone},
+      {"region", member.region},
+      {"role", member.role},
+      {"alive", member.alive},
+      {"ready", member.ready},
+      {"position", {{"epoch", member.position.epoch}, {"offset", member.position.offset}}},
+      {"lag", member.lag_bytes}};
+  if (member.pressure) {
+    object["back_pressure"] = {{"standing", member.pressure->standing},
+                               {"lag", member.pressure->lag_bytes},
+                               {"lag_ms", member.pressure->lag_ms},
+                               {"position", member.pressure->position},
+                               {"weight", member.pressure->weight}};
+  }
+  return object;
 }
 
 Json cluster_json(const ClusterReport& cluster) {
@@ -64,6 +74,7 @@ Json cluster_json(const ClusterReport& cluster) {
           {"witnesses", witnesses},
           {"sidecars", cluster.sidecars},
           {"switchover", cluster.switchover},
+          {"write_delay_us", cluster.write_delay_us},
           {"datagrams", datagrams},
           {"links", links}};
 }
@@ -105,6 +116,10 @@ Json counters_json(const CounterTotals& totals) {
         {"dedicated_idle", totals.dedicated_idle},
         {"bytes_in", totals.upstream_bytes_in},
         {"bytes_out", totals.upstream_bytes_out}}},
+      {"writes_delayed",
+       {{"count", totals.writes_delayed},
+        {"us", totals.write_delay_us},
+        {"now_us", totals.write_delay_now_us}}},
       {"commands_resent", totals.commands_resent},
       {"scripts_reloaded", totals.scripts_reloaded},
   };
@@ -165,6 +180,9 @@ CounterTotals add_up(WorkerMetricsView workers) {
     sum.upstream_in_flight += worker->upstream_in_flight.get();
     sum.commands_resent += worker->commands_resent.get();
     sum.scripts_reloaded += worker->scripts_reloaded.get();
+    sum.writes_delayed += worker->writes_delayed.get();
+    sum.write_delay_us += worker->write_delay_us.get();
+    sum.write_delay_now_us = std::max(sum.write_delay_now_us, worker->write_delay_now_us.get());
     sum.dedicated_in_use += worker->dedicated_in_use.get();
     sum.dedicated_idle += worker->dedicated_idle.get();
     sum.buffered_bytes += worker->buffered_bytes.get();

@@ -78,6 +78,17 @@ LeadershipSettings leadership_settings(const Settings& settings) {
   return wanted;
 }
 
+PressureRamp ramp_of(const BackPressureSettings& settings) {
+  PressureRamp ramp;
+  ramp.start_bytes = settings.start_bytes;
+  ramp.full_bytes = settings.full_bytes;
+  ramp.start = milliseconds(settings.start_ms);
+  ramp.full = milliseconds(settings.full_ms);
+  ramp.delay_us_max = settings.delay_ms_max * 1000;
+  ramp.give_up = milliseconds(settings.give_up_ms);
+  return ramp;
+}
+
 }  // namespace
 
 Result<Membership> prepare_membership(const Settings& settings) {
@@ -115,6 +126,7 @@ Group::Group(uv_loop_t* loop, const Settings& settings, Membership membership, L
       started_(clock_now()),
       gossip_(first_record(settings, membership_), gossip_times(*settings.cluster), started_),
       leadership_(leadership_settings(settings), membership_.saved, membership_.boot, started_),
+      back_pressure_(ramp_of(settings.back_pressure)),
       sealed_(membership_.keys.datagram, cluster_, random_bytes(SealedDatagrams::kRandomBytes)),
       seeds_(settings.cluster->seeds, membership_.address) {
   topology_ = std::make_shared<const Topology>(topology_of(sight()));
@@ -171,6 +183,7 @@ void Group::turn() {
     watch_id(now);
     take_leadership(now);
     publish(now);
+    press_back(now);
   } while (again_ && ++rounds < kRoundsPerTurnMax);
   turning_ = false;
   arm_timer(clock_now());
@@ -324,6 +337,30 @@ void Group::publish(Instant now) {
   hooks_.on_news();
 }
 
+// What the replicas have told in their grants becomes the delay of the next writes. (A hand-over
+// holds them, and waits for nothing else.)
+void Group::press_back(Instant now) {
+  const bool leads = published_.leading && published_.leader_ready && !published_.handing_over;
+  if (leads && !back_pressure_.due(now)) return;
+  if (leads) {
+    back_pressure_.on_progress(now, redis_->pilot().facts().offset, leadership_.replicas());
+    for (const std::string& id : back_pressure_.to_ask(now)) {
+      leadership_.ask_again(now, id);
+      again_ = true;
+    }
+  } else {
+    back_pressure_.on_rest(now);
+  }
+  for (const BackPressure::Event& event : back_pressure_.take_events()) {
+    log_event(event.warning ? LogLevel::kWarn : LogLevel::kInfo, event.name,
+              {{"node", event.replica}, {"text", event.text}});
+  }
+  const std::uint32_t delay_us = back_pressure_.delay_us();
+  if (std::exchange(write_delay_us_, delay_us) != delay_us && hooks_.on_write_delay) {
+    hooks_.on_write_delay(delay_us);
+  }
+}
+
 void Group::on_tick() {
   const Instant now = clock_now();
   if (gossip_.next_wakeup() <= now) gossip_.on_tick(now, random());
@@ -340,6 +377,7 @@ void Group::arm_timer(Instant now) {
   next = earlier_of(next, leadership_.next_wakeup());
   next = earlier_of(next, earlier_of(seeds_.next_wakeup(), wishes_.next_wakeup()));
   if (unsaved_) next = earlier_of(next, save_again_);
+  next = earlier_of(next, back_pressure_.next_wakeup());
   uv_update_time(loop_);  // the turn may have taken time
   uv_timer_start(
       timer_, [](uv_timer_t* timer) { static_cast<Group*>(timer->data)->on_tick(); },
@@ -369,6 +407,10 @@ void Group::on_drained() {
 
 void Group::set_redis_settings(const RedisSettings& settings) {
   if (redis_) redis_->set_settings(settings);
+}
+
+void Group::set_back_pressure(const BackPressureSettings& settings) {
+  back_pressure_.set_ramp(ramp_of(settings));
 }
 
 void Group::switch_over(const std::string& to, Wishes::Answer answer) {

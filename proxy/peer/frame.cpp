@@ -11,7 +11,7 @@ namespace {
 
 bool known(std::uint8_t type) {
   return type >= static_cast<std::uint8_t>(FrameType::kHello) &&
-         type <= static_cast<std::uint8_t>(FrameType::kPong);
+         type <= static_cast<std::uint8_t>(FrameType::kPace);
 }
 
 }  // namespace
@@ -87,6 +87,19 @@ std::optional<std::uint64_t> decode_window(std::string_view payload) {
   const std::uint64_t credit = in.number(kTunnelWindowBytes);
   if (!in.ok()) return std::nullopt;
   return credit;
+}
+
+std::string encode_pace(std::uint32_t delay_us) {
+  WireWriter out;
+  out.number(delay_us);
+  return out.take();
+}
+
+std::optional<std::uint32_t> decode_pace(std::string_view payload) {
+  WireReader in(payload);
+  const std::uint64_t delay_us = in.number();
+  if (!in.ok()) return std::nullopt;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(delay_us, kWriteDelayUsMax));
 }
 
 void write_frame_header(char* to, FrameType type, std::uint32_t stream, std::size_t size) {

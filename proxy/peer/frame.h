@@ -32,6 +32,7 @@ enum class FrameType : std::uint8_t {
   kEnd = 7,
   kPing = 8,
   kPong = 9,
+  kPace = 10,
 };
 
 // What a stream is for; said when it is opened.
@@ -74,6 +75,9 @@ std::optional<HelloFrame> decode_hello(std::string_view payload);
 std::optional<OpenFrame> decode_open(std::string_view payload);
 std::optional<EndFrame> decode_end(std::string_view payload);
 std::optional<std::uint64_t> decode_window(std::string_view payload);
+// Microseconds that each write is to wait; one that is longer than any setting makes it is cut.
+std::string encode_pace(std::uint32_t delay_us);
+std::optional<std::uint32_t> decode_pace(std::string_view payload);
 
 // Writes a header to `to`, which has room for kFrameHeaderBytes. `size` <= kLinkFrameBytesMax.
 void write_frame_header(char* to, FrameType type, std::uint32_t stream, std::size_t size);

@@ -248,6 +248,7 @@ void Link::on_frame(const FrameView& frame) {
   if (frame.type == FrameType::kOpen) return on_open(frame.stream, frame.bytes);
   if (frame.type == FrameType::kPing) return put_frame(FrameType::kPong, 0, {});
   if (frame.type == FrameType::kPong) return;
+  if (frame.type == FrameType::kPace) return on_pace(frame.bytes);
   Stream* stream = find(frame.stream);
   if (stream == nullptr) {
     if (frame.stream == 0 || frame.stream > last_id_) protocol_error("a stream never opened");
@@ -269,8 +270,20 @@ void Link::on_frame(const FrameView& frame) {
     case FrameType::kData:
     case FrameType::kPing:
     case FrameType::kPong:
+    case FrameType::kPace:
       break;
   }
+}
+
+void Link::on_pace(std::string_view payload) {
+  const auto delay_us = decode_pace(payload);
+  if (!delay_us) return protocol_error("a PACE that makes no sense");
+  if (!opener_ || std::exchange(pace_us_, *delay_us) == *delay_us) return;
+  links_.tell_pace_changed();
+}
+
+void Link::tell_pace(std::uint32_t delay_us) {
+  if (up()) put_frame(FrameType::kPace, 0, encode_pace(delay_us));
 }
 
 void Link::on_hello(std::string_view payload) {
