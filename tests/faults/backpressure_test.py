@@ -3,6 +3,7 @@
 The whole run, with a minute of it and its plots, is tests/bench/backpressure.py; the law itself is
 tests/health/back_pressure_test.cpp.
 """
+import signal
 import time
 
 from slow_replica import Load, SlowReplica, offset_of
@@ -10,6 +11,7 @@ from slow_replica import Load, SlowReplica, offset_of
 import harness
 from cluster import Cluster
 from harness import only_azimuth, wait_until
+from resp import RespError, encode
 
 # A ramp that is short enough to be seen in seconds.
 START, FULL = 256 << 10, 8 << 20
@@ -71,10 +73,11 @@ class Writing:
 def a_slow_replica_slows_writes_and_nothing_else(stage):
     with Writing(stage, 60_000) as group:
         primary, slow = group.primary, group.slow
+        wait_until(lambda: pressure_on(primary, slow)[1]["standing"] == "counts", 10, "it counts")
         quiet_from = time.monotonic()
         rate = bytes_per_second(primary.redis, 1.0)
         quiet_to = time.monotonic()
-        throttle = SlowReplica(slow.redis, rate / 3)
+        throttle = SlowReplica(slow.redis, rate / 4)
         throttle.start()
         wait_until(lambda: pressure_on(primary, slow)[0] > 0.2, 10, "a delay")
         lags, delays, end = [], [], time.monotonic() + 4
@@ -107,7 +110,7 @@ def a_slow_replica_slows_writes_and_nothing_else(stage):
         for load in group.loads:
             load.end()
         assert primary.events("writes_slowed") and not primary.events("replica_hopeless"), primary.log()[-2000:]
-        counted = primary.get("/metrics")[1].decode()
+        counted = primary.get("/metrics")[1]
         delayed = next(line for line in counted.splitlines() if line.startswith("azimuth_writes_delayed_total"))
         assert float(delayed.split()[1]) > 0, delayed
         group.cluster.wait_same_data()
@@ -117,6 +120,7 @@ def a_slow_replica_slows_writes_and_nothing_else(stage):
 def a_hopeless_replica_is_given_up_and_comes_back(stage):
     with Writing(stage, 1000) as group:
         primary, slow = group.primary, group.slow
+        wait_until(lambda: pressure_on(primary, slow)[1]["standing"] == "counts", 10, "it counts")
         throttle = SlowReplica(slow.redis, 20_000)
         throttle.start()
         wait_until(lambda: pressure_on(primary, slow)[1]["standing"] == "hopeless", 20, "it is given up")
@@ -128,6 +132,84 @@ def a_hopeless_replica_is_given_up_and_comes_back(stage):
         told = [name for name in ("replica_hopeless", "replica_back") if primary.events(name)]
         assert told == ["replica_hopeless", "replica_back"], primary.log()[-2000:]
         group.cluster.wait_same_data()
+
+
+DELAY_MS = 200
+STEEP = f"""
+redis_silence_ms = 60000
+[back_pressure]
+start_bytes = 65536
+full_bytes = 1048576
+start_ms = 10
+full_ms = 100
+delay_ms_max = {DELAY_MS}
+give_up_ms = 60000
+"""
+
+
+def asked(node, *requests, first=()):
+    """One packet with the requests; ms until all are answered, the replies."""
+    with node.client(timeout=30) as client:
+        for request in first:
+            assert client.cmd(*request) == "OK", request
+        began = time.monotonic()
+        client.send_raw(b"".join(encode(list(request)) for request in requests))
+        replies = [client.read() for _ in requests]
+        return (time.monotonic() - began) * 1000, replies
+
+
+@only_azimuth
+def writes_wait_once_and_reads_never(stage):
+    with Cluster(stage, text=STEEP) as cluster:
+        primary = cluster.wait_whole()
+        slow, other = [node for node in cluster.nodes if node is not primary]
+        wait_until(lambda: pressure_on(primary, slow)[1]["standing"] == "counts", 10, "it counts")
+        slow.redis.process.send_signal(signal.SIGSTOP)
+        for serial in range(10):
+            cluster.write(primary, f"k{serial}", "v" * 200_000)
+        cluster.write(other, "list", "x")
+        wait_until(lambda: pressure_on(primary, slow)[0] == DELAY_MS, 10, "the whole delay")
+        waits = {
+            "a write": ([("SET", "a", 1)], ()),
+            "a pipeline": ([("SET", f"p{i}", i) for i in range(200)], ()),
+            "a pipeline of both": ([("SET", "a", 2), ("GET", "a"), ("INCR", "a"), ("GET", "a")], ()),
+            "a script": ([("EVAL", "return redis.call('SET', KEYS[1], 1)", 1, "b")], ()),
+            "a transaction": ([("MULTI",), ("SET", "a", 3), ("SET", "b", 3), ("EXEC",)], ()),
+            "a large value": ([("SET", "large", "v" * 300_000)], ()),
+            "what blocks": ([("BLPOP", "nothing", 0.01)], ()),
+            "a quorum write": ([("SET", "q", 1)], [("AZIMUTH", "DURABILITY", "quorum")]),
+        }
+        goes = {
+            "a read": ([("GET", "a")], ()),
+            "reads": ([("GET", "k1"), ("MGET", "k1", "k2"), ("PFCOUNT", "none")], ()),
+            "a script that reads": ([("EVAL_RO", "return redis.call('GET', KEYS[1])", 1, "a")], ()),
+            "a transaction of reads": ([("MULTI",), ("GET", "a"), ("EXEC",)], ()),
+            "a strong read": ([("GET", "a")], [("AZIMUTH", "CONSISTENCY", "strong")]),
+            "others": ([("PING",), ("CONFIG", "GET", "maxmemory"), ("CLIENT", "ID")], ()),
+        }
+        for node in (primary, other):
+            for expected, cases in ((True, waits), (False, goes)):
+                for name, (requests, first) in cases.items():
+                    # (A machine that is busy may take its time; one try of three that does not is enough.)
+                    tries = [asked(node, *requests, first=first) for _ in range(1 if expected else 3)]
+                    for _, replies in tries:
+                        errors = [each for each in replies if isinstance(each, RespError)]
+                        assert not errors, (node.id, name, errors)
+                    took = min(ms for ms, _ in tries)
+                    print(f"       {node.id} {name}: {took:.0f} ms", flush=True)
+                    if expected:  # an eighth early at most, and not once for each request
+                        assert DELAY_MS * 0.8 < took < DELAY_MS * 2 or stage.slow, (node.id, name, took)
+                    else:
+                        assert took < DELAY_MS / 2 or stage.slow, (node.id, name, took)
+        # A hand-over does not wait for it, and leaves nothing of it.
+        with primary.client(timeout=30) as client:
+            assert client.cmd("AZIMUTH", "SWITCHOVER", other.id) == "OK"
+        slow.redis.process.send_signal(signal.SIGCONT)
+        successor = cluster.wait_whole()
+        assert successor is other, successor.id
+        wait_until(lambda: pressure_on(successor, slow)[0] == 0, 10, "no delay")
+        assert min(asked(primary, ("SET", "a", 4))[0] for _ in range(3)) < DELAY_MS / 2
+        cluster.wait_same_data()
 
 
 if __name__ == "__main__":

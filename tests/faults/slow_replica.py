@@ -25,11 +25,15 @@ def offset_of(client):
 
 
 class SlowReplica(threading.Thread):
-    """Lets `redis` apply so many bytes a second, on average over a tenth; end() lets it go."""
+    """Lets `redis` apply so many bytes a second, on average over some tenths; end() lets it go.
 
-    def __init__(self, redis, bytes_per_second):
+    It takes as much at a time as it finds, and is never stopped for longer than stop_s_max, for its azimuth would take
+    it for dead: a very low rate is not kept.
+    """
+
+    def __init__(self, redis, bytes_per_second, stop_s_max=2.0):
         super().__init__(daemon=True)
-        self.redis, self.rate = redis, bytes_per_second
+        self.redis, self.rate, self.stop_s_max = redis, bytes_per_second, stop_s_max
         self.over = threading.Event()
         self.trouble = None
 
@@ -48,11 +52,11 @@ class SlowReplica(threading.Thread):
                 self.redis.process.send_signal(signal.SIGCONT)
                 applied = offset_of(client)
                 now = time.monotonic()
-                allowed = min(allowed + self.rate * (now - then), applied + self.rate / 10)
+                allowed = min(allowed + self.rate * (now - then), applied + self.rate / 5)
                 then = now
                 if applied > allowed:
                     self.redis.process.send_signal(signal.SIGSTOP)
-                    self.over.wait(min((applied - allowed) / self.rate, 0.2))
+                    self.over.wait(min((applied - allowed) / self.rate, self.stop_s_max))
                 else:
                     time.sleep(0.001)
 
