@@ -53,20 +53,19 @@ std::string_view to_string(ReplicaStanding standing) {
   return "?";
 }
 
-double ramp_position(const PressureRamp& ramp, std::uint64_t lag_bytes, Duration behind) {
+double ramp_position(const BackPressureSettings& ramp, std::uint64_t lag_bytes, Duration behind) {
   if (lag_bytes < kLagBytesLeast) return 0;
   const auto along = [](double value, double start, double full) {
     return (value - start) / std::max(full - start, 1.0);
   };
   const double bytes = along(static_cast<double>(lag_bytes), static_cast<double>(ramp.start_bytes),
                              static_cast<double>(ramp.full_bytes));
-  const double time = along(static_cast<double>(behind.ms), static_cast<double>(ramp.start.ms),
-                            static_cast<double>(ramp.full.ms));
+  const double time = along(static_cast<double>(behind.ms), ramp.start_ms, ramp.full_ms);
   return std::max({bytes, time, 0.0});
 }
 
-std::uint32_t delay_us_at(const PressureRamp& ramp, double pressure) {
-  const double most = ramp.delay_us_max;
+std::uint32_t delay_us_at(const BackPressureSettings& ramp, double pressure) {
+  const double most = ramp.delay_ms_max * 1000.0;
   const double factor = std::pow(most / kLeastUs + 1, std::clamp(pressure, 0.0, 1.0));
   return static_cast<std::uint32_t>(std::lround(std::min(kLeastUs * (factor - 1), most)));
 }
@@ -87,7 +86,7 @@ void BackPressure::on_progress(Instant now, std::uint64_t own_offset,
     judge(now, passed, id, known, shown);
     wanted = std::max(wanted, shown.weight * std::min(shown.position, 1.0));
   }
-  if (ramp_.delay_us_max == 0) wanted = 0;
+  if (ramp_.delay_ms_max == 0) wanted = 0;
   pressure_ = toward(pressure_, wanted, kPressurePerMs * static_cast<double>(passed.ms));
   delay_us_ = delay_us_at(ramp_, pressure_);
   tell_slowness(now);
@@ -181,7 +180,7 @@ void BackPressure::judge(Instant now, Duration passed, std::string_view id, Know
   const Duration strain = strains ? known.strain + passed : known.strain - passed;
   known.strain = std::max(strain, Duration{});
   const bool drowned = shown.lag_bytes / kGiveUpRamps >= ramp_.full_bytes;
-  if (!known.hopeless && (known.strain >= ramp_.give_up || drowned)) {
+  if (!known.hopeless && (known.strain.ms >= ramp_.give_up_ms || drowned)) {
     known.hopeless = true;
     event("replica_hopeless", id,
           "counts as out of sync: " + mib(shown.lag_bytes) + " behind" +

@@ -7,9 +7,9 @@
 // same law, and the loop (delay -> rate of writing -> lag -> delay) is equally tame for all of
 // them: health/README.md has the curve and the reasons.
 //
-// Invariants: the delay is at most `delay_max`, and 0 with no replica that counts above a
+// Invariants: the delay is at most `delay_ms_max`, and 0 with no replica that counts above a
 // threshold. A replica counts while it is in sync, whole and heard from, and has once been up to
-// date since it was copied. One that stays at the end of the ramp for `give_up`, or on the ramp
+// date since it was copied. One that stays at the end of the ramp for `give_up_ms`, or on the ramp
 // without taking anything (or has four times `full_bytes` to take), is hopeless: its weight goes to
 // 0, and comes back when it has been up to date for a second. The pressure moves by at most 2 a
 // second. Pure; owned by the control thread.
@@ -25,7 +25,7 @@
 #include <vector>
 
 #include "conf/instant.h"
-#include "conf/limits.h"
+#include "conf/settings.h"
 
 namespace azimuth {
 
@@ -38,22 +38,10 @@ struct ReplicaProgress {
   Instant asked{};
 };
 
-// The ramp: what lags less than `start` is not slowed for, `full` is its end.
-struct PressureRamp {
-  std::uint64_t start_bytes = 4 * kMiB;
-  std::uint64_t full_bytes = 48 * kMiB;
-  Duration start = milliseconds(500);
-  Duration full = milliseconds(5000);
-  std::uint32_t delay_us_max = 100'000;  // 0: nothing is ever slowed
-  Duration give_up = seconds(30);
-
-  friend bool operator==(const PressureRamp&, const PressureRamp&) = default;
-};
-
 // Where a lag stands on the ramp: at most 0 up to its start, 1 at its end, more beyond.
-double ramp_position(const PressureRamp& ramp, std::uint64_t lag_bytes, Duration behind);
+double ramp_position(const BackPressureSettings& ramp, std::uint64_t lag_bytes, Duration behind);
 // The curve: microseconds for a pressure of 0 to 1.
-std::uint32_t delay_us_at(const PressureRamp& ramp, double pressure);
+std::uint32_t delay_us_at(const BackPressureSettings& ramp, double pressure);
 
 // In the order of what may happen to a replica.
 enum class ReplicaStanding : std::uint8_t {
@@ -79,8 +67,8 @@ class BackPressure {
     bool warning = false;
   };
 
-  explicit BackPressure(const PressureRamp& ramp) : ramp_(ramp) {}
-  void set_ramp(const PressureRamp& ramp) { ramp_ = ramp; }
+  explicit BackPressure(const BackPressureSettings& ramp) : ramp_(ramp) {}
+  void set_ramp(const BackPressureSettings& ramp) { ramp_ = ramp; }
 
   // While this node leads: what its own Redis has got to, and all that its replicas have told. To
   // be called whenever there may be news and it is due.
@@ -122,7 +110,7 @@ class BackPressure {
   void tell_slowness(Instant now);
   void event(std::string name, std::string_view replica, std::string text, bool warning);
 
-  PressureRamp ramp_;
+  BackPressureSettings ramp_;
   std::map<std::string, Known, std::less<>> known_;
   std::map<std::string, Replica, std::less<>> shown_;
   std::deque<Sample> own_;          // of the last seconds

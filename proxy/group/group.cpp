@@ -78,17 +78,6 @@ LeadershipSettings leadership_settings(const Settings& settings) {
   return wanted;
 }
 
-PressureRamp ramp_of(const BackPressureSettings& settings) {
-  PressureRamp ramp;
-  ramp.start_bytes = settings.start_bytes;
-  ramp.full_bytes = settings.full_bytes;
-  ramp.start = milliseconds(settings.start_ms);
-  ramp.full = milliseconds(settings.full_ms);
-  ramp.delay_us_max = settings.delay_ms_max * 1000;
-  ramp.give_up = milliseconds(settings.give_up_ms);
-  return ramp;
-}
-
 }  // namespace
 
 Result<Membership> prepare_membership(const Settings& settings) {
@@ -126,7 +115,7 @@ Group::Group(uv_loop_t* loop, const Settings& settings, Membership membership, L
       started_(clock_now()),
       gossip_(first_record(settings, membership_), gossip_times(*settings.cluster), started_),
       leadership_(leadership_settings(settings), membership_.saved, membership_.boot, started_),
-      back_pressure_(ramp_of(settings.back_pressure)),
+      back_pressure_(settings.back_pressure),
       sealed_(membership_.keys.datagram, cluster_, random_bytes(SealedDatagrams::kRandomBytes)),
       seeds_(settings.cluster->seeds, membership_.address) {
   topology_ = std::make_shared<const Topology>(topology_of(sight()));
@@ -410,7 +399,7 @@ void Group::set_redis_settings(const RedisSettings& settings) {
 }
 
 void Group::set_back_pressure(const BackPressureSettings& settings) {
-  back_pressure_.set_ramp(ramp_of(settings));
+  back_pressure_.set_ramp(settings);
 }
 
 void Group::switch_over(const std::string& to, Wishes::Answer answer) {

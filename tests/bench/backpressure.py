@@ -21,6 +21,7 @@ from slow_replica import BIN_S, Load, SlowReplica, offset_of  # noqa: E402
 
 QUIET_S, AFTER_S = 10, 10
 WIDTH, PANEL, GAP, LEFT = 720, 130, 34, 56
+POINTS = 160  # of a line in the picture
 COLOURS = ("#c0392b", "#2471a3", "#7d8c93")
 
 
@@ -145,14 +146,14 @@ def report(rows, throttle, replicas, events):
 
 def polyline(rows, key, colour, low, most, top, seconds):
     points = []
-    step = max(1, len(rows) // 180)
+    step = max(1, len(rows) // POINTS)
     for index in range(0, len(rows), step):
         values = [row[key] for row in rows[index:index + step] if row[key] == row[key]]
         if not values:
             continue
         x = LEFT + rows[index]["t_s"] / seconds * (WIDTH - LEFT - 10)
         y = top + PANEL - (mean(values) - low) / (most - low) * PANEL
-        points.append(f"{x:.0f},{y:.1f}")
+        points.append(f"{x:.0f},{y:.0f}")
     return f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
 
 

@@ -35,7 +35,7 @@ struct Loop {
     ReplicaStanding standing;
   };
 
-  explicit Loop(const PressureRamp& ramp = {}) : pressure(ramp) {}
+  explicit Loop(const BackPressureSettings& ramp = {}) : pressure(ramp) {}
 
   void run(double until_s) {
     for (; now.ms < static_cast<std::int64_t>(until_s * 1000); now.ms += 1) {
@@ -92,11 +92,11 @@ constexpr double at(double s) { return 1000 + s; }
 }  // namespace
 
 TEST_CASE("the curve is 0 below, the cap at the end, and rises without a step between") {
-  const PressureRamp ramp;
+  const BackPressureSettings ramp;
   CHECK(delay_us_at(ramp, -1) == 0);
   CHECK(delay_us_at(ramp, 0) == 0);
-  CHECK(delay_us_at(ramp, 1) == ramp.delay_us_max);
-  CHECK(delay_us_at(ramp, 7) == ramp.delay_us_max);
+  CHECK(delay_us_at(ramp, 1) == ramp.delay_ms_max * 1000);
+  CHECK(delay_us_at(ramp, 7) == ramp.delay_ms_max * 1000);
   std::uint32_t before = 0;
   for (double x = 0; x <= 1; x += 0.001) {
     const std::uint32_t delay = delay_us_at(ramp, x);
@@ -105,8 +105,8 @@ TEST_CASE("the curve is 0 below, the cap at the end, and rises without a step be
     CHECK(delay <= before * 1.0072 + 3);
     before = delay;
   }
-  PressureRamp off = ramp;
-  off.delay_us_max = 0;
+  BackPressureSettings off = ramp;
+  off.delay_ms_max = 0;
   CHECK(delay_us_at(off, 1) == 0);
 }
 
@@ -115,7 +115,7 @@ TEST_CASE("the picture of the curve in health/README.md is what the curve is") {
   const std::string readme{std::istreambuf_iterator<char>(file), {}};
   std::string chart;
   for (int i = 0; i <= 10; ++i) {
-    const double ms = delay_us_at(PressureRamp{}, i / 10.0) / kMs;
+    const double ms = delay_us_at(BackPressureSettings{}, i / 10.0) / kMs;
     char line[80];
     std::snprintf(line, sizeof(line), "  %3.1f %8.2f ms  ", i / 10.0, ms);
     std::string text =
@@ -128,12 +128,13 @@ TEST_CASE("the picture of the curve in health/README.md is what the curve is") {
 }
 
 TEST_CASE("the ramp goes by bytes or by time, whichever is further") {
-  const PressureRamp ramp;
+  const BackPressureSettings ramp;
   CHECK(ramp_position(ramp, ramp.start_bytes, milliseconds(0)) == 0);
   CHECK(ramp_position(ramp, ramp.full_bytes, milliseconds(0)) == Approx(1));
-  CHECK(ramp_position(ramp, (ramp.start_bytes + ramp.full_bytes) / 2, ramp.start) == Approx(0.5));
-  CHECK(ramp_position(ramp, kMiB, ramp.start) == 0);
-  CHECK(ramp_position(ramp, kMiB, ramp.full) == Approx(1));
+  CHECK(ramp_position(ramp, (ramp.start_bytes + ramp.full_bytes) / 2,
+                      milliseconds(ramp.start_ms)) == Approx(0.5));
+  CHECK(ramp_position(ramp, kMiB, milliseconds(ramp.start_ms)) == 0);
+  CHECK(ramp_position(ramp, kMiB, milliseconds(ramp.full_ms)) == Approx(1));
   CHECK(ramp_position(ramp, 2 * ramp.full_bytes, milliseconds(0)) > 2);
   // A few bytes may lie for long without anybody being too slow.
   CHECK(ramp_position(ramp, 1000, seconds(60)) == 0);
@@ -157,7 +158,7 @@ TEST_CASE("a replica at half the rate for a minute: the delay settles, and goes 
       return t >= at(5) && t < at(65) ? full * each.share : full * 3;
     };
     loop.run(at(72));
-    const PressureRamp ramp;
+    const BackPressureSettings ramp;
     const auto quiet = loop.between(at(0), at(5));
     CHECK(Loop::most(quiet, &Loop::Point::delay_ms) == 0);
     const auto slow = loop.between(at(5), at(65));
@@ -166,7 +167,7 @@ TEST_CASE("a replica at half the rate for a minute: the delay settles, and goes 
     CHECK(Loop::most(slow, &Loop::Point::lag_mib) < ramp.full_bytes / kMiB + 1);
     const double delay = Loop::most(settled, &Loop::Point::delay_ms);
     CHECK(delay > 0);
-    CHECK(delay < ramp.delay_us_max / kMs);
+    CHECK(delay < ramp.delay_ms_max);
     // No swing: it goes up to where it stays, at most a tenth beyond, and stays.
     CHECK(Loop::most(slow, &Loop::Point::delay_ms) < delay * 1.15);
     CHECK(Loop::least(settled, &Loop::Point::delay_ms) > delay * 0.85);
@@ -233,7 +234,7 @@ TEST_CASE("one that has several ramps to take is given up at once") {
 }
 
 TEST_CASE("a hopeless replica does not hide one that lags within reason") {
-  BackPressure pressure{PressureRamp{}};
+  BackPressure pressure{BackPressureSettings{}};
   std::uint64_t own = 1'000 * kMiB;
   Instant now{1};
   const auto tell = [&](std::uint64_t lag_a, std::uint64_t lag_b) {
@@ -245,8 +246,8 @@ TEST_CASE("a hopeless replica does not hide one that lags within reason") {
   };
   for (int i = 0; i < 50; ++i) tell(0, 0);
   // (With no rate of writing, only the bytes count: all the rest is without end.)
-  PressureRamp bytes_alone;
-  bytes_alone.start = bytes_alone.full = seconds(10'000'000);
+  BackPressureSettings bytes_alone;
+  bytes_alone.start_ms = bytes_alone.full_ms = 4'000'000'000;
   pressure.set_ramp(bytes_alone);
   for (int i = 0; i < 5 * 35; ++i) tell(60 * kMiB, 26 * kMiB);
   CHECK(pressure.replicas().at("a").standing == ReplicaStanding::kHopeless);
@@ -287,7 +288,7 @@ TEST_CASE("who is not heard from, or not in sync, slows nobody") {
   CHECK(loop.points.back().standing == ReplicaStanding::kAway);
   CHECK(loop.points.back().delay_ms == 0);
 
-  BackPressure pressure{PressureRamp{}};
+  BackPressure pressure{BackPressureSettings{}};
   Instant now{0};
   const std::uint64_t own = 100 * kMiB;
   std::vector<ReplicaProgress> told;
@@ -321,8 +322,8 @@ TEST_CASE("a delay of 0 switches it off, at once") {
   loop.applies = [](double t) { return t < at(5) ? 1e12 : 4e6; };
   loop.run(at(20));
   REQUIRE(loop.pressure.delay_us() > 0);
-  PressureRamp off;
-  off.delay_us_max = 0;
+  BackPressureSettings off;
+  off.delay_ms_max = 0;
   loop.pressure.set_ramp(off);
   loop.run(at(20.1));
   CHECK(loop.pressure.delay_us() == 0);
@@ -331,7 +332,7 @@ TEST_CASE("a delay of 0 switches it off, at once") {
 TEST_CASE("the way there and back is no lag") {
   // 80 ms away, writing 50 MB/s: what is on the wire when it answers has been written since it was
   // asked.
-  BackPressure pressure{PressureRamp{}};
+  BackPressure pressure{BackPressureSettings{}};
   Instant now{0};
   for (int i = 0; i < 500; ++i) {
     now = now + milliseconds(20);
