@@ -41,26 +41,32 @@ Json latency_json(std::span<const uint64_t> buckets) {
 }
 
 Json member_json(const MemberStatus& member) {
-  Json object = {
-      {"id", member.id},
-      {"zone", member.zone},
-      {"region", member.region},
-      {"role", member.role},
-      {"alive", member.alive},
-      {"ready", member.ready},
-      {"position", {{"epoch", member.position.epoch}, {"offset", member.position.offset}}},
-      {"lag", member.lag_bytes}};
-  if (member.pressure) {
-    object["back_pressure"] = {{"standing", member.pressure->standing},
-                               {"lag", member.pressure->lag_bytes},
-                               {"lag_ms", member.pressure->lag_ms},
-                               {"position", member.pressure->position},
-                               {"weight", member.pressure->weight}};
-  }
-  return object;
+  return {{"id", member.id},
+          {"zone", member.zone},
+          {"region", member.region},
+          {"role", member.role},
+          {"alive", member.alive},
+          {"ready", member.ready},
+          {"position", {{"epoch", member.position.epoch}, {"offset", member.position.offset}}},
+          {"lag", member.lag_bytes}};
 }
 
-Json cluster_json(const ClusterReport& cluster) {
+// Beside the members, whose fields are promised to scripts.
+Json back_pressure_json(const NodeReport& node) {
+  Json replicas = Json::object();
+  for (const MemberStatus& each : node.members) {
+    if (!each.pressure) continue;
+    replicas[each.id] = {{"standing", each.pressure->standing},
+                         {"lag", each.pressure->lag_bytes},
+                         {"lag_ms", each.pressure->lag_ms},
+                         {"position", each.pressure->position},
+                         {"weight", each.pressure->weight}};
+  }
+  return {{"write_delay_us", node.cluster->write_delay_us}, {"replicas", replicas}};
+}
+
+Json cluster_json(const NodeReport& node) {
+  const ClusterReport& cluster = *node.cluster;
   Json witnesses = Json::array();
   for (const WitnessStatus& each : cluster.witnesses) {
     witnesses.push_back(
@@ -74,7 +80,7 @@ Json cluster_json(const ClusterReport& cluster) {
           {"witnesses", witnesses},
           {"sidecars", cluster.sidecars},
           {"switchover", cluster.switchover},
-          {"write_delay_us", cluster.write_delay_us},
+          {"back_pressure", back_pressure_json(node)},
           {"datagrams", datagrams},
           {"links", links}};
 }
@@ -221,7 +227,7 @@ std::string status_json(const NodeReport& node, WorkerMetricsView workers) {
   for (const MemberStatus& member : node.members) {
     document["members"].push_back(member_json(member));
   }
-  document["cluster"] = node.cluster ? cluster_json(*node.cluster) : Json(nullptr);
+  document["cluster"] = node.cluster ? cluster_json(node) : Json(nullptr);
   document["counters"] = counters_json(add_up(workers));
   document["process"] = {{"resident_bytes", node.process.resident_bytes},
                          {"cpu_seconds", node.process.cpu_seconds},

@@ -10,8 +10,9 @@ namespace azimuth {
 namespace {
 
 bool known(std::uint8_t type) {
+  if (type == static_cast<std::uint8_t>(FrameType::kPace)) return true;
   return type >= static_cast<std::uint8_t>(FrameType::kHello) &&
-         type <= static_cast<std::uint8_t>(FrameType::kPace);
+         type <= static_cast<std::uint8_t>(FrameType::kPong);
 }
 
 }  // namespace

@@ -32,7 +32,7 @@ enum class FrameType : std::uint8_t {
   kEnd = 7,
   kPing = 8,
   kPong = 9,
-  kPace = 10,
+  kPace = 11,  // (10 is taken by packed links)
 };
 
 // What a stream is for; said when it is opened.

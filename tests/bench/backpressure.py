@@ -47,7 +47,10 @@ class Sampler(threading.Thread):
         for asker in self.askers:
             asker.start()
         while not self.over.wait(BIN_S):
-            self.delays.append((time.monotonic(), self.primary.status()["cluster"]["write_delay_us"] / 1000))
+            self.delays.append((time.monotonic(), self.delay_ms()))
+
+    def delay_ms(self):
+        return self.primary.status()["cluster"]["back_pressure"]["write_delay_us"] / 1000
 
     def lag_mib(self, node, at):
         ours, theirs = self.value(self.offsets[self.primary.id], at), self.value(self.offsets[node.id], at)

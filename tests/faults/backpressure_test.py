@@ -29,9 +29,8 @@ VALUE_BYTES = 1000
 
 def pressure_on(primary, replica):
     """(delay in ms, what the primary makes of that replica), by its /status."""
-    status = primary.status()
-    member = next(each for each in status["members"] if each["id"] == replica.id)
-    return status["cluster"]["write_delay_us"] / 1000, member.get("back_pressure", {"standing": "none"})
+    told = primary.status()["cluster"]["back_pressure"]
+    return told["write_delay_us"] / 1000, told["replicas"].get(replica.id, {"standing": "none"})
 
 
 def bytes_per_second(redis, seconds):
