@@ -51,22 +51,7 @@ Json member_json(const MemberStatus& member) {
           {"lag", member.lag_bytes}};
 }
 
-// Beside the members, whose fields are promised to scripts.
-Json back_pressure_json(const NodeReport& node) {
-  Json replicas = Json::object();
-  for (const MemberStatus& each : node.members) {
-    if (!each.pressure) continue;
-    replicas[each.id] = {{"standing", each.pressure->standing},
-                         {"lag", each.pressure->lag_bytes},
-                         {"lag_ms", each.pressure->lag_ms},
-                         {"position", each.pressure->position},
-                         {"weight", each.pressure->weight}};
-  }
-  return {{"write_delay_us", node.cluster->write_delay_us}, {"replicas", replicas}};
-}
-
-Json cluster_json(const NodeReport& node) {
-  const ClusterReport& cluster = *node.cluster;
+Json cluster_json(const ClusterReport& cluster) {
   Json witnesses = Json::array();
   for (const WitnessStatus& each : cluster.witnesses) {
     witnesses.push_back(
@@ -80,9 +65,22 @@ Json cluster_json(const NodeReport& node) {
           {"witnesses", witnesses},
           {"sidecars", cluster.sidecars},
           {"switchover", cluster.switchover},
-          {"back_pressure", back_pressure_json(node)},
           {"datagrams", datagrams},
           {"links", links}};
+}
+
+// Beside the members, whose fields are promised to scripts.
+Json back_pressure_json(const NodeReport& node) {
+  Json replicas = Json::object();
+  for (const MemberStatus& each : node.members) {
+    if (!each.pressure) continue;
+    replicas[each.id] = {{"standing", each.pressure->standing},
+                         {"lag", each.pressure->lag_bytes},
+                         {"lag_ms", each.pressure->lag_ms},
+                         {"position", each.pressure->position},
+                         {"weight", each.pressure->weight}};
+  }
+  return {{"write_delay_us", node.cluster->write_delay_us}, {"replicas", replicas}};
 }
 
 Json redis_json(const RedisFacts& redis) {
@@ -173,6 +171,9 @@ CounterTotals add_up(WorkerMetricsView workers) {
     }
     sum.read_latency_sum_us += worker->read_latency.sum_us();
     sum.write_latency_sum_us += worker->write_latency.sum_us();
+    sum.writes_delayed += worker->writes_delayed.get();
+    sum.write_delay_us += worker->write_delay_us.get();
+    sum.write_delay_now_us = std::max(sum.write_delay_now_us, worker->write_delay_now_us.get());
     sum.client_bytes_in += worker->client_bytes_in.get();
     sum.client_bytes_out += worker->client_bytes_out.get();
     sum.upstream_bytes_in += worker->upstream_bytes_in.get();
@@ -186,9 +187,6 @@ CounterTotals add_up(WorkerMetricsView workers) {
     sum.upstream_in_flight += worker->upstream_in_flight.get();
     sum.commands_resent += worker->commands_resent.get();
     sum.scripts_reloaded += worker->scripts_reloaded.get();
-    sum.writes_delayed += worker->writes_delayed.get();
-    sum.write_delay_us += worker->write_delay_us.get();
-    sum.write_delay_now_us = std::max(sum.write_delay_now_us, worker->write_delay_now_us.get());
     sum.dedicated_in_use += worker->dedicated_in_use.get();
     sum.dedicated_idle += worker->dedicated_idle.get();
     sum.buffered_bytes += worker->buffered_bytes.get();
@@ -227,7 +225,8 @@ std::string status_json(const NodeReport& node, WorkerMetricsView workers) {
   for (const MemberStatus& member : node.members) {
     document["members"].push_back(member_json(member));
   }
-  document["cluster"] = node.cluster ? cluster_json(node) : Json(nullptr);
+  document["cluster"] = node.cluster ? cluster_json(*node.cluster) : Json(nullptr);
+  if (node.cluster) document["cluster"]["back_pressure"] = back_pressure_json(node);
   document["counters"] = counters_json(add_up(workers));
   document["process"] = {{"resident_bytes", node.process.resident_bytes},
                          {"cpu_seconds", node.process.cpu_seconds},

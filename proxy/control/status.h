@@ -106,6 +106,8 @@ struct CounterTotals {
   std::array<uint64_t, kErrorKindNames.size()> errors{};
   std::array<uint64_t, Histogram::kBuckets> read_latency{}, write_latency{};
   uint64_t read_latency_sum_us = 0, write_latency_sum_us = 0;
+  uint64_t writes_delayed = 0, write_delay_us = 0;
+  int64_t write_delay_now_us = 0;
   uint64_t client_bytes_in = 0, client_bytes_out = 0;
   uint64_t upstream_bytes_in = 0, upstream_bytes_out = 0;
   uint64_t connections_accepted = 0;
@@ -113,8 +115,6 @@ struct CounterTotals {
   uint64_t upstream_connects = 0, upstream_connect_failures = 0;
   int64_t upstream_connections = 0, upstream_queued = 0, upstream_in_flight = 0;
   uint64_t commands_resent = 0, scripts_reloaded = 0;
-  uint64_t writes_delayed = 0, write_delay_us = 0;
-  int64_t write_delay_now_us = 0;
   int64_t dedicated_in_use = 0, dedicated_idle = 0, buffered_bytes = 0;
 };
 CounterTotals add_up(WorkerMetricsView workers);

@@ -46,9 +46,9 @@ Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings>
     }
     links_.emplace(&loop_, *process_.link, relays_ ? &*relays_ : nullptr, link_metrics_,
                    [this] { return random_(); });
-    links_->on_pace_changed([this] { renew_pace(); });
   }
   default_identity_ = &identity(false, "default", "", 2, 0);
+  if (links_) links_->on_pace_changed([this] { renew_pace(); });
 }
 
 Worker::~Worker() { AZIMUTH_CHECK(uv_loop_close(&loop_) == 0); }

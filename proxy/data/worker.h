@@ -187,12 +187,12 @@ class Worker {
   // Brings the client's floor into the present epoch. False: what it had seen is lost, and it has
   // to be told.
   bool carry_floor(Client& client);
-  WritePace& pace() { return pace_; }
-  // A client that waits: takes what it has sent since, up to `most` in all.
-  void read_on(Client& client, size_t most);
   Replica& replica() { return replica_; }
   const Replica& replica() const { return replica_; }
   unsigned index() const { return index_; }
+  WritePace& pace() { return pace_; }
+  // A client that waits: takes what it has sent since, up to `most` in all.
+  void read_on(Client& client, size_t most);
 
   // --- for the commands that azimuth answers (local_commands.cpp, client_commands.cpp)
   Process& process() { return process_; }

@@ -90,6 +90,18 @@ std::optional<std::uint64_t> decode_window(std::string_view payload) {
   return credit;
 }
 
+void write_frame_header(char* to, FrameType type, std::uint32_t stream, std::size_t size) {
+  AZIMUTH_CHECK(size <= kLinkFrameBytesMax);
+  const auto n = static_cast<std::uint32_t>(size);
+  const auto byte = [](std::uint32_t value, unsigned shift) {
+    return static_cast<char>(static_cast<unsigned char>(value >> shift));
+  };
+  const char header[kFrameHeaderBytes] = {
+      static_cast<char>(type), byte(n, 16),      byte(n, 8),      byte(n, 0),
+      byte(stream, 24),        byte(stream, 16), byte(stream, 8), byte(stream, 0)};
+  std::memcpy(to, header, kFrameHeaderBytes);
+}
+
 std::string encode_pace(std::uint32_t delay_us) {
   WireWriter out;
   out.number(delay_us);
@@ -101,18 +113,6 @@ std::optional<std::uint32_t> decode_pace(std::string_view payload) {
   const std::uint64_t delay_us = in.number();
   if (!in.ok()) return std::nullopt;
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(delay_us, kWriteDelayUsMax));
-}
-
-void write_frame_header(char* to, FrameType type, std::uint32_t stream, std::size_t size) {
-  AZIMUTH_CHECK(size <= kLinkFrameBytesMax);
-  const auto n = static_cast<std::uint32_t>(size);
-  const auto byte = [](std::uint32_t value, unsigned shift) {
-    return static_cast<char>(static_cast<unsigned char>(value >> shift));
-  };
-  const char header[kFrameHeaderBytes] = {
-      static_cast<char>(type), byte(n, 16),      byte(n, 8),      byte(n, 0),
-      byte(stream, 24),        byte(stream, 16), byte(stream, 8), byte(stream, 0)};
-  std::memcpy(to, header, kFrameHeaderBytes);
 }
 
 bool FrameReader::read_header(const char*& p, const char* end) {

@@ -30,9 +30,9 @@ enum class FrameType : std::uint8_t {
   kWindow = 5,
   kHold = 6,
   kEnd = 7,
+  kPace = 11,  // (10 says that a link is packed)
   kPing = 8,
   kPong = 9,
-  kPace = 11,  // (10 is taken by packed links)
 };
 
 // What a stream is for; said when it is opened.
@@ -75,12 +75,13 @@ std::optional<HelloFrame> decode_hello(std::string_view payload);
 std::optional<OpenFrame> decode_open(std::string_view payload);
 std::optional<EndFrame> decode_end(std::string_view payload);
 std::optional<std::uint64_t> decode_window(std::string_view payload);
-// Microseconds that each write is to wait; one that is longer than any setting makes it is cut.
-std::string encode_pace(std::uint32_t delay_us);
-std::optional<std::uint32_t> decode_pace(std::string_view payload);
 
 // Writes a header to `to`, which has room for kFrameHeaderBytes. `size` <= kLinkFrameBytesMax.
 void write_frame_header(char* to, FrameType type, std::uint32_t stream, std::size_t size);
+
+// Microseconds that each write is to wait; one that is longer than any setting makes it is cut.
+std::string encode_pace(std::uint32_t delay_us);
+std::optional<std::uint32_t> decode_pace(std::string_view payload);
 
 struct FrameView {
   FrameType type;

@@ -246,9 +246,9 @@ void Link::on_frame(const FrameView& frame) {
   if (frame.type == FrameType::kHello) return on_hello(frame.bytes);
   if (!up()) return protocol_error("a frame before HELLO");
   if (frame.type == FrameType::kOpen) return on_open(frame.stream, frame.bytes);
+  if (frame.type == FrameType::kPace) return on_pace(frame.bytes);
   if (frame.type == FrameType::kPing) return put_frame(FrameType::kPong, 0, {});
   if (frame.type == FrameType::kPong) return;
-  if (frame.type == FrameType::kPace) return on_pace(frame.bytes);
   Stream* stream = find(frame.stream);
   if (stream == nullptr) {
     if (frame.stream == 0 || frame.stream > last_id_) protocol_error("a stream never opened");
@@ -265,12 +265,12 @@ void Link::on_frame(const FrameView& frame) {
       return on_window(*stream, frame.bytes);
     case FrameType::kEnd:
       return on_end(*stream, frame.bytes);
+    case FrameType::kPace:
     case FrameType::kHello:
     case FrameType::kOpen:
     case FrameType::kData:
     case FrameType::kPing:
     case FrameType::kPong:
-    case FrameType::kPace:
       break;
   }
 }
