@@ -103,7 +103,6 @@ void Worker::on_client_readable(Client& client) {
     client.reading = false;
     return update_poll(client);
   }
-  client.paced_bytes = 0;
   const ReceiveSpace space = receive_space();
   const ssize_t n = ::recv(client.fd, space.data, space.size, 0);
   if (n <= 0) {
@@ -112,6 +111,7 @@ void Worker::on_client_readable(Client& client) {
     return cut(client, CutReason::kReset);
   }
   metrics_.client_bytes_in.add(static_cast<uint64_t>(n));
+  client.paced_bytes = 0;
   received(static_cast<size_t>(n));
   client.active_s = static_cast<uint32_t>(now_ms() / 1000);
   const char* p = space.data;
