@@ -152,6 +152,11 @@ inline constexpr std::uint64_t kProofEveryMsLeast = 20;
 inline constexpr std::uint32_t kReconnectDelayLeastMs = 20;
 inline constexpr std::uint32_t kReconnectDelayMostMs = 1000;
 
+// Back-pressure: what a client has sent by the time that its delay is over goes as one, up to this;
+// beyond, it waits again. And the longest delay that anybody may ask for.
+inline constexpr std::size_t kPacedBytesMax = 64 * kKiB;
+inline constexpr std::uint32_t kWriteDelayUsMax = 10'000'000;
+
 // --- The local Redis, driven by its azimuth ------------------------------------------------------
 
 // A reply to the control connection: INFO and ROLE are far below.

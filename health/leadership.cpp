@@ -414,6 +414,23 @@ LeadershipOutbox Leadership::take_outbox() {
   return out;
 }
 
+std::vector<ReplicaProgress> Leadership::replicas() const {
+  std::vector<ReplicaProgress> told;
+  const Machine& m = *machine_;
+  if (!m.lead) return told;
+  for (const auto& [node, known] : m.peers) {
+    if (!known.grant || !known.grant->has_redis) continue;
+    const Grant& grant = *known.grant;
+    told.push_back({node, grant.in_sync, grant.intact, grant.offset, known.heard});
+  }
+  return told;
+}
+
+void Leadership::ask_again(Instant now, std::string_view node) {
+  Machine& m = *machine_;
+  if (m.leading(now) && m.peers.contains(node)) m.send_renew(now, std::string(node));
+}
+
 const GroupView& Leadership::view() const { return machine_->view; }
 const GroupState& Leadership::state() const { return machine_->state; }
 

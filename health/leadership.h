@@ -16,6 +16,7 @@
 
 #include "conf/instant.h"
 #include "conf/result.h"
+#include "health/back_pressure.h"
 #include "health/group_state.h"
 #include "health/leadership_messages.h"
 #include "health/local_redis.h"
@@ -126,6 +127,12 @@ class Leadership {
   [[nodiscard]] LeadershipOutbox take_outbox();
   const GroupView& view() const;
   const GroupState& state() const;
+
+  // While this node leads: what the others with a Redis last told of how far they are. The ids are
+  // good until the next call of anything here.
+  std::vector<ReplicaProgress> replicas() const;
+  // ... and asks one of them again, out of turn.
+  void ask_again(Instant now, std::string_view node);
 
  private:
   struct Machine;

@@ -44,6 +44,11 @@ void Control::make_group(Membership membership) {
     refresh_board();
     if (stepping_down_) check_drain();  // perhaps nobody is left to hand over to
   };
+  hooks.on_write_delay = [this](std::uint32_t delay_us) {
+    for_each_live_worker([delay_us](Worker& worker) {
+      worker.post([delay_us](Worker& each) { each.set_pace(delay_us); });
+    });
+  };
   hooks.want_tunnel = [this](std::uint64_t epoch) { want_tunnel(epoch); };
   hooks.set_tunnel_leader = [this](std::uint64_t epoch, const SocketAddress& leader,
                                    const std::string& node, const std::string& replid) {

@@ -115,6 +115,7 @@ Group::Group(uv_loop_t* loop, const Settings& settings, Membership membership, L
       started_(clock_now()),
       gossip_(first_record(settings, membership_), gossip_times(*settings.cluster), started_),
       leadership_(leadership_settings(settings), membership_.saved, membership_.boot, started_),
+      back_pressure_(settings.back_pressure),
       sealed_(membership_.keys.datagram, cluster_, random_bytes(SealedDatagrams::kRandomBytes)),
       seeds_(settings.cluster->seeds, membership_.address) {
   topology_ = std::make_shared<const Topology>(topology_of(sight()));
@@ -171,6 +172,7 @@ void Group::turn() {
     watch_id(now);
     take_leadership(now);
     publish(now);
+    press_back(now);
   } while (again_ && ++rounds < kRoundsPerTurnMax);
   turning_ = false;
   arm_timer(clock_now());
@@ -339,6 +341,30 @@ void Group::publish(Instant now) {
   hooks_.on_news();
 }
 
+// What the replicas have told in their grants becomes the delay of the next writes. (A hand-over
+// holds them, and waits for nothing else.)
+void Group::press_back(Instant now) {
+  const bool leads = published_.leading && published_.leader_ready && !published_.handing_over;
+  if (leads && !back_pressure_.due(now)) return;
+  if (leads) {
+    back_pressure_.on_progress(now, redis_->pilot().facts().offset, leadership_.replicas());
+    for (const std::string& id : back_pressure_.to_ask(now)) {
+      leadership_.ask_again(now, id);
+      again_ = true;
+    }
+  } else {
+    back_pressure_.on_rest(now);
+  }
+  for (const BackPressure::Event& event : back_pressure_.take_events()) {
+    log_event(event.warning ? LogLevel::kWarn : LogLevel::kInfo, event.name,
+              {{"node", event.replica}, {"text", event.text}});
+  }
+  const std::uint32_t delay_us = back_pressure_.delay_us();
+  if (std::exchange(write_delay_us_, delay_us) != delay_us && hooks_.on_write_delay) {
+    hooks_.on_write_delay(delay_us);
+  }
+}
+
 void Group::on_tick() {
   const Instant now = clock_now();
   if (gossip_.next_wakeup() <= now) gossip_.on_tick(now, random());
@@ -356,6 +382,7 @@ void Group::arm_timer(Instant now) {
   next = earlier_of(next, earlier_of(seeds_.next_wakeup(), wishes_.next_wakeup()));
   next = earlier_of(next, member_wishes_.next_wakeup());
   if (unsaved_) next = earlier_of(next, save_again_);
+  next = earlier_of(next, back_pressure_.next_wakeup());
   uv_update_time(loop_);  // the turn may have taken time
   uv_timer_start(
       timer_, [](uv_timer_t* timer) { static_cast<Group*>(timer->data)->on_tick(); },
@@ -385,6 +412,10 @@ void Group::on_drained() {
 
 void Group::set_redis_settings(const RedisSettings& settings) {
   if (redis_) redis_->set_settings(settings);
+}
+
+void Group::set_back_pressure(const BackPressureSettings& settings) {
+  back_pressure_.set_ramp(settings);
 }
 
 void Group::switch_over(const std::string& to, Wishes::Answer answer) {

@@ -24,6 +24,7 @@
 
 #include "conf/result.h"
 #include "conf/settings.h"
+#include "health/back_pressure.h"
 #include "health/gossip.h"
 #include "health/leadership.h"
 #include "proxy/control/status.h"
@@ -60,6 +61,8 @@ class Group {
     std::function<void(const std::shared_ptr<const Topology>&)> on_topology;
     // What describe() says has changed.
     std::function<void()> on_news;
+    // While this node leads: how long each write is to wait, since a replica does not keep up.
+    std::function<void(std::uint32_t delay_us)> on_write_delay;
     // Open this epoch's tunnel port and cut all others (0: all); on_tunnel_port() answers.
     std::function<void(std::uint64_t epoch)> want_tunnel;
     // Where that tunnel leads, and which lineage may be copied through it.
@@ -82,6 +85,7 @@ class Group {
   // No worker has a write in flight any more, while the topology says `holding`.
   void on_drained();
   void set_redis_settings(const RedisSettings& settings);
+  void set_back_pressure(const BackPressureSettings& settings);
 
   // An operator's wishes. `answer` is called once: empty when the new primary is ready, else why
   // not.
@@ -132,6 +136,7 @@ class Group {
   std::string mute_reason() const;
   void set_lease();
   void publish(Instant now);
+  void press_back(Instant now);
   void arm_timer(Instant now);
 
   // group_mail.cpp
@@ -167,6 +172,8 @@ class Group {
 
   Gossip gossip_;
   Leadership leadership_;
+  BackPressure back_pressure_;
+  std::uint32_t write_delay_us_ = 0;     // that the workers were told
   std::unique_ptr<RedisControl> redis_;  // of a member
   SealedDatagrams sealed_;
   std::unique_ptr<DatagramSocket> socket_;

@@ -236,6 +236,14 @@ void Group::describe(NodeReport& report) const {
   report.cluster->name = cluster_;
   report.cluster->switchover = wishes_.last();
   report.cluster->change = member_wishes_.last();
+  report.cluster->write_delay_us = back_pressure_.delay_us();
+  for (MemberStatus& member : report.members) {
+    const auto known = back_pressure_.replicas().find(member.id);
+    if (known == back_pressure_.replicas().end()) continue;
+    const BackPressure::Replica& replica = known->second;
+    member.pressure = MemberPressure{std::string(to_string(replica.standing)), replica.lag_bytes,
+                                     replica.behind.ms, replica.position, replica.weight};
+  }
   std::vector<NamedCount>& counts = report.cluster->datagrams;
   const DatagramSocket::Counters sockets =
       socket_ ? socket_->counters() : DatagramSocket::Counters{};

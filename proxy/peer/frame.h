@@ -33,6 +33,7 @@ enum class FrameType : std::uint8_t {
   kPing = 8,
   kPong = 9,
   kPacked = 10,  // plain text; all that follows it in its direction is packed (proxy/peer/pack.h)
+  kPace = 11,
 };
 
 // What a stream is for; said when it is opened.
@@ -82,6 +83,10 @@ std::optional<std::uint32_t> decode_packed(std::string_view payload);
 
 // Writes a header to `to`, which has room for kFrameHeaderBytes. `size` <= kLinkFrameBytesMax.
 void write_frame_header(char* to, FrameType type, std::uint32_t stream, std::size_t size);
+
+// Microseconds that each write is to wait; one that is longer than any setting makes it is cut.
+std::string encode_pace(std::uint32_t delay_us);
+std::optional<std::uint32_t> decode_pace(std::string_view payload);
 
 struct FrameView {
   FrameType type;
