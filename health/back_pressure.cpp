@@ -106,8 +106,7 @@ void BackPressure::on_rest(Instant now) {
   last_.reset();
 }
 
-// --- what is known
-// ---------------------------------------------------------------------------------
+// --- what is known -------------------------------------------------------------------------------
 
 void BackPressure::sample(Instant now, std::uint64_t own_offset) {
   if (!own_.empty()) {
@@ -198,8 +197,7 @@ void BackPressure::judge(Instant now, Duration passed, std::string_view id, Know
       toward(shown.weight, known.hopeless ? 0 : 1, kWeightPerMs * static_cast<double>(passed.ms));
 }
 
-// --- what others are told
-// --------------------------------------------------------------------------
+// --- what others are told ------------------------------------------------------------------------
 
 std::vector<std::string> BackPressure::to_ask(Instant now) {
   std::vector<std::string> ids;

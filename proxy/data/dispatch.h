@@ -22,13 +22,13 @@ Role role_for(const SessionView& session, const CommandRow* row);
 
 // An answer of azimuth's own, unless CLIENT REPLY says that the client wants none.
 void answer(Worker& worker, Client& client, std::string_view text);
-// Waits for the client's outstanding replies; true if there are none.
 // A command that the primary's back-pressure slows: it writes to the data, or may. (PFCOUNT may
 // write what it has counted, and is a read all the same.)
 bool is_slowed(const CommandRow* row);
 // True: the client waits (Wait::kPace), since this one writes and a replica does not keep up. What
 // is queued in MULTI waits with its EXEC.
 bool slowed(Worker& worker, Client& client, const CommandRow* row);
+// Waits for the client's outstanding replies; true if there are none.
 bool drained_or_wait(Client& client);
 // Waits for room in the queue of `upstream`; true if there is some.
 bool room_or_wait(Client& client, Upstream& upstream);
