@@ -419,7 +419,7 @@ std::vector<ReplicaProgress> Leadership::replicas() const {
   const Machine& m = *machine_;
   if (!m.lead) return told;
   for (const auto& [node, known] : m.peers) {
-    if (!known.grant || !known.grant->has_redis) continue;
+    if (!known.grant || !known.grant->has_redis || m.state.electorate.removes(node)) continue;
     const Grant& grant = *known.grant;
     told.push_back({node, grant.in_sync, grant.intact, grant.offset, known.heard});
   }

@@ -128,8 +128,8 @@ class Leadership {
   const GroupView& view() const;
   const GroupState& state() const;
 
-  // While this node leads: what the others with a Redis last told of how far they are. The ids are
-  // good until the next call of anything here.
+  // While this node leads: what the group's others with a Redis last told of how far they are. The
+  // ids are good until the next call of anything here.
   std::vector<ReplicaProgress> replicas() const;
   // ... and asks one of them again, out of turn.
   void ask_again(Instant now, std::string_view node);

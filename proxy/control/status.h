@@ -32,7 +32,7 @@ struct MemberStatus {
   bool alive = false;
   bool ready = false;
   Position position;
-  uint64_t lag_bytes = 0;                  // behind the primary
+  uint64_t lag_bytes = 0;                       // behind the primary
   std::optional<MemberPressure> pressure = {};  // of a replica, in the primary's own report
 };
 

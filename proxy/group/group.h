@@ -129,15 +129,17 @@ class Group {
   bool save(std::optional<GroupState>& state, Instant now);
   void order(const RedisOrder& wanted);
   void set_tunnel();
-  Outcome pass_on(const Wish& wish);
-  void ask(Wish::Kind kind, const std::string& node, Wishes::Answer answer);
-  void offer_wishes(Instant now);
   // Why the node has no say.
   std::string mute_reason() const;
   void set_lease();
   void publish(Instant now);
   void press_back(Instant now);
   void arm_timer(Instant now);
+
+  // group_wishes.cpp
+  Outcome pass_on(const Wish& wish);
+  void ask(Wish::Kind kind, const std::string& node, Wishes::Answer answer);
+  void offer_wishes(Instant now);
 
   // group_mail.cpp
   void start_redis();

@@ -65,6 +65,21 @@ const Electorate& electorate(World& world, const char* at) {
 
 }  // namespace
 
+TEST_CASE("writes do not wait for one that was taken out") {
+  World world;
+  with(world, {"a1", "b2", "c3", "d4"});
+  const auto ids = [&] {
+    Words found;
+    for (const ReplicaProgress& each : world.machine("a1").replicas()) found.emplace_back(each.id);
+    return found;
+  };
+  CHECK(ids() == Words{"b2", "c3", "d4"});
+  REQUIRE(change(world, "a1", kRemove, "d4").standing == WishStanding::kDone);
+  CHECK(ids() == Words{"b2", "c3"});
+  REQUIRE(change(world, "a1", kAdd, "d4").standing == WishStanding::kDone);
+  CHECK(ids() == Words{"b2", "c3", "d4"});
+}
+
 TEST_CASE("a voter is taken out: fenced, told, and kept out over restarts of everybody") {
   World world;
   with(world, {"a1", "b2", "c3", "d4"});
