@@ -186,7 +186,9 @@ std::size_t Leadership::Machine::quorum_copies(Instant now) const {
     ++copies;
     all += !state.electorate.has(node);
   }
-  if (lead && !state.electorate.has(settings.node)) ++copies, ++all;  // by force
+  const bool by_force = lead && !state.electorate.has(settings.node);
+  copies += by_force;
+  all += by_force;
   // More than there can be are never there, and what all have nobody lacks.
   copies = std::min(copies, std::max<std::size_t>(all, 1));
   // The leader knows better who replicates from it.

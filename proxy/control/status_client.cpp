@@ -172,6 +172,23 @@ std::string names_of(const Json& object, const char* key) {
   return out.empty() ? "-" : out;
 }
 
+// What the primary makes of replicas that do not keep up; empty: they do.
+std::string slowness_of(const Json& back_pressure) {
+  std::string out;
+  const Json& delay_us = member(back_pressure, "write_delay_us");
+  if (delay_us.is_number() && delay_us.get<double>() > 0) {
+    char text[64];
+    std::snprintf(text, sizeof text, "each waits %.2f ms for a replica that does not keep up",
+                  delay_us.get<double>() / 1000);
+    out = text;
+  }
+  for (const auto& [id, replica] : member(back_pressure, "replicas").items()) {
+    if (text_of(replica, "standing") != "hopeless") continue;
+    out += (out.empty() ? "" : "; ") + printable(id) + " is left behind";
+  }
+  return out;
+}
+
 std::string member_table(const Json& members) {
   if (!members.is_array() || members.empty()) return "";
   std::vector<std::vector<std::string>> rows = {
@@ -291,6 +308,8 @@ Result<std::string> status_table(std::string_view document) {
                                    text_of(cluster, "sidecars")});
     if (names_of(cluster, "removed") != "-")
       rows.push_back({"taken out", names_of(cluster, "removed")});
+    const std::string slowness = slowness_of(member(cluster, "back_pressure"));
+    if (!slowness.empty()) rows.push_back({"writes", slowness});
     for (const Json& each : member(cluster, "witnesses")) {
       rows.push_back({"witness", text_of(each, "id") + " in zone " + text_of(each, "zone") +
                                      (is_true(each, "alive") ? ", alive" : ", dead")});

@@ -344,6 +344,10 @@ TEST_CASE("a primary tells what it makes of its replicas' lag") {
   CHECK(samples.at("azimuth_write_delay_seconds") == "0.0025");
   CHECK(samples.at("azimuth_writes_delayed_total") == "3");
   CHECK(samples.at("azimuth_write_delay_seconds_total") == "4.5");
+  const auto table = status_table(status_json(node.status, node.workers));
+  REQUIRE(table.ok());
+  CHECK(table->find("each waits 2.50 ms") != std::string::npos);
+  CHECK(table->find("b1 is left behind") != std::string::npos);
 }
 
 TEST_CASE("process facts are those of this process") {
