@@ -156,6 +156,11 @@ inline constexpr std::uint64_t kProofEveryMsLeast = 20;
 inline constexpr std::uint32_t kReconnectDelayLeastMs = 20;
 inline constexpr std::uint32_t kReconnectDelayMostMs = 1000;
 
+// Back-pressure: what a client has sent by the time that its delay is over goes as one, up to this;
+// beyond, it waits again. And the longest delay that anybody may ask for.
+inline constexpr std::size_t kPacedBytesMax = 64 * kKiB;
+inline constexpr std::uint32_t kWriteDelayUsMax = 10'000'000;
+
 // --- The local Redis, driven by its azimuth ------------------------------------------------------
 
 // A reply to the control connection: INFO and ROLE are far below.
@@ -330,11 +335,17 @@ inline constexpr std::size_t kReplayWindow = 1024;
 inline constexpr std::size_t kGroupMessageBytesMax = 1200;
 // Voters of a group: with nine, four may fail; more only make elections slower.
 inline constexpr std::size_t kVotersMax = 9;
+// Nodes that an operator has taken out and that are kept out, and the bytes of their names: they
+// travel with the voters, in one datagram.
+inline constexpr std::size_t kRemovedMax = 32;
+inline constexpr std::size_t kRemovedBytesMax = 320;
 // Epochs whose lineage is remembered. A Redis that has been away for longer copies anew.
 inline constexpr std::size_t kForksMax = 8;
 inline constexpr std::size_t kReplidBytesMax = 40;
 // What people are told: why there is no leader, why a wish was not granted.
 inline constexpr std::size_t kReasonBytesMax = 400;
+// What a promise says of its Redis where it tells of an electorate as well.
+inline constexpr std::size_t kReasonBesideElectorateBytesMax = 128;
 // A replica that lacks more than this of what the last primary is known to have had is not elected
 // by itself.
 inline constexpr std::uint64_t kElectionLagBytesMax = 8 * kMiB;

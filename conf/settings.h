@@ -125,6 +125,18 @@ struct ReadSettings {
   friend bool operator==(const ReadSettings&, const ReadSettings&) = default;
 };
 
+// In a cluster: how the primary slows writes down while a replica does not keep up with them.
+struct BackPressureSettings {
+  std::uint64_t start_bytes = 4 * kMiB;
+  std::uint64_t full_bytes = 48 * kMiB;
+  std::uint32_t start_ms = 500;
+  std::uint32_t full_ms = 5000;
+  std::uint32_t delay_ms_max = 100;
+  std::uint32_t give_up_ms = 30'000;
+
+  friend bool operator==(const BackPressureSettings&, const BackPressureSettings&) = default;
+};
+
 struct LimitSettings {
   std::uint32_t clients_max = 10'000;
   std::uint64_t client_output_bytes_max = 64 * kMiB;
@@ -162,6 +174,7 @@ struct Settings {
   std::optional<ClusterSettings> cluster;  // none: in front of a single Redis
   HoldSettings hold;
   ReadSettings reads;
+  BackPressureSettings back_pressure;
   LimitSettings limits;
   LogSettings log;
   SlowlogSettings slowlog;

@@ -24,6 +24,7 @@ class Checker {
     check_listeners();
     check_peer();
     check_cluster();
+    check_back_pressure();
     check_limits();
     return std::move(errors_);
   }
@@ -188,6 +189,20 @@ class Checker {
     say(later(origins_.of("cluster", 0, less), origins_.of("cluster", 0, more)),
         std::string(less) + " = " + std::to_string(value) + " is not below " + std::string(more) +
             " = " + std::to_string(bound) + ": " + std::string(advice));
+  }
+
+  void check_back_pressure() {
+    const BackPressureSettings& ramp = settings_.back_pressure;
+    check_ramp("start_bytes", ramp.start_bytes, "full_bytes", ramp.full_bytes);
+    check_ramp("start_ms", ramp.start_ms, "full_ms", ramp.full_ms);
+  }
+
+  void check_ramp(std::string_view start, std::uint64_t from, std::string_view full,
+                  std::uint64_t to) {
+    if (from < to) return;
+    say(later(origins_.of("back_pressure", 0, start), origins_.of("back_pressure", 0, full)),
+        std::string(start) + " = " + std::to_string(from) + " is not below " + std::string(full) +
+            " = " + std::to_string(to) + ": write where the ramp begins and where it ends");
   }
 
   void check_limits() {

@@ -99,6 +99,10 @@ constexpr SectionRow kSections[] = {
     {"reads", Kind::kAlways, true,
      "In a cluster: reads at the replica next door, by the consistency of the session.",
      add<&Settings::reads>, count<&Settings::reads>},
+    {"back_pressure", Kind::kAlways, true,
+     "In a cluster: how the primary slows writes down, by a little and more and more, while a "
+     "replica does not keep up with them. Reads are never slowed.",
+     add<&Settings::back_pressure>, count<&Settings::back_pressure>},
     {"limits", Kind::kAlways, true, "What clients may cost.", add<&Settings::limits>,
      count<&Settings::limits>},
     {"log", Kind::kAlways, true, "The log, on standard error, one line an event.",
@@ -441,6 +445,48 @@ constexpr SettingRow kRows[] = {
      .field = field<&Settings::reads, &ReadSettings::on_lost_write>,
      .doc = "Where a failover has lost something that a session had written or read: error tells "
             "it so in the place of its next command, continue does not. Both log it."},
+
+    // [back_pressure]
+    {.section = "back_pressure",
+     .key = "start_bytes",
+     .field = field<&Settings::back_pressure, &BackPressureSettings::start_bytes>,
+     .doc = "A replica that lacks less than this of what the primary has written slows nobody ...",
+     .least = 64 * kKiB,
+     .most = kConfiguredBytesMax},
+    {.section = "back_pressure",
+     .key = "full_bytes",
+     .field = field<&Settings::back_pressure, &BackPressureSettings::full_bytes>,
+     .doc = "... and one that lacks this much slows writes by the whole delay_ms_max. Keep it "
+            "below the limit of Redis's own output buffer for replicas.",
+     .least = 128 * kKiB,
+     .most = kConfiguredBytesMax},
+    {.section = "back_pressure",
+     .key = "start_ms",
+     .field = field<&Settings::back_pressure, &BackPressureSettings::start_ms>,
+     .doc = "The same in time: how long the primary takes to write, at its usual pace, what a "
+            "replica lacks. The larger of the two counts.",
+     .least = 10,
+     .most = kConfiguredMsMax},
+    {.section = "back_pressure",
+     .key = "full_ms",
+     .field = field<&Settings::back_pressure, &BackPressureSettings::full_ms>,
+     .doc = "... at which writes are slowed by the whole delay_ms_max.",
+     .least = 20,
+     .most = kConfiguredMsMax},
+    {.section = "back_pressure",
+     .key = "delay_ms_max",
+     .field = field<&Settings::back_pressure, &BackPressureSettings::delay_ms_max>,
+     .doc = "The most that a write waits for a replica's sake. 0: no write ever does.",
+     .least = 0,
+     .most = kWriteDelayUsMax / 1000},
+    {.section = "back_pressure",
+     .key = "give_up_ms",
+     .field = field<&Settings::back_pressure, &BackPressureSettings::give_up_ms>,
+     .doc = "A replica that has been at the end of that ramp for so long counts as out of sync: "
+            "the log says replica_hopeless, and writes are slowed for the others alone until it is "
+            "up to date again.",
+     .least = 1000,
+     .most = kConfiguredMsMax},
 
     // [limits]
     {.section = "limits",

@@ -125,6 +125,8 @@ void Leadership::Machine::ballot_progress(Instant now) {
     return;
   }
   const Electorate& electorate = ballot->electorate;
+  if (electorate.removes(ballot->forced))
+    return fail_ballot(now, ballot->forced + " was taken out of the group");
   const Choice choice = choose({electorate, ballot->promises, state.forks, ballot->preferred,
                                 ballot->forced, ballot->bootstrap});
   if (!choice.winner.empty()) {
@@ -181,6 +183,7 @@ void Leadership::Machine::on_promise(Instant now, std::string_view from, const P
   if (!ballot->bootstrap && adopt(promise.electorate)) {
     ballot->electorate = state.electorate;
     ballot->next_send = now;
+    std::erase_if(ballot->promises, [&](const auto& one) { return !ballot->asks(one.first); });
   }
   if (!ballot->asks(from)) return;
   ballot->ask_at.erase(std::string(from));

@@ -67,6 +67,14 @@ bool read_electorate(const std::vector<std::string_view>& words, Electorate& ele
   return std::is_sorted(electorate.voters.begin(), electorate.voters.end());
 }
 
+bool read_removed(const std::vector<std::string_view>& words, Electorate& electorate) {
+  electorate.removed.assign(words.begin() + 1, words.end());
+  std::size_t bytes = 0;
+  for (const std::string& node : electorate.removed) bytes += node.size();
+  return electorate.removed.size() <= kRemovedMax && bytes <= kRemovedBytesMax &&
+         std::is_sorted(electorate.removed.begin(), electorate.removed.end());
+}
+
 bool read_fork(const std::vector<std::string_view>& words, std::vector<Fork>& forks) {
   const auto epoch = number(words[1]), begin = number(words[3]);
   if (!epoch || !begin || words[2].size() > kReplidBytesMax || forks.size() == kForksMax)
@@ -100,6 +108,8 @@ bool read_line(std::string_view line, GroupState& state) {
     return read_epoch(words, state.accepted, state.leader);
   } else if (what == "electorate" && count >= 3) {
     return read_electorate(words, state.electorate);
+  } else if (what == "removed" && count >= 2) {
+    return read_removed(words, state.electorate);
   } else if (what == "fork" && count == 4) {
     return read_fork(words, state.forks);
   } else if (what == "intact" && count == 2) {
@@ -132,6 +142,10 @@ bool Electorate::has(std::string_view node) const noexcept {
   return std::find(voters.begin(), voters.end(), node) != voters.end();
 }
 
+bool Electorate::removes(std::string_view node) const noexcept {
+  return std::find(removed.begin(), removed.end(), node) != removed.end();
+}
+
 std::string encode(const GroupState& state) {
   std::string out;
   append_line(out, kTitle, {});
@@ -143,6 +157,11 @@ std::string encode(const GroupState& state) {
          std::to_string(state.electorate.version);
   for (const std::string& voter : state.electorate.voters) out += " " + voter;
   out += '\n';
+  if (!state.electorate.removed.empty()) {
+    out += "removed";
+    for (const std::string& node : state.electorate.removed) out += " " + node;
+    out += '\n';
+  }
   for (const Fork& fork : state.forks)
     append_line(out, "fork", {std::to_string(fork.epoch), fork.replid, std::to_string(fork.begin)});
   append_line(out, "intact", {state.intact_run_id});

@@ -26,15 +26,20 @@ struct Fork {
   friend bool operator==(const Fork&, const Fork&) = default;
 };
 
-// The voters of the group. Versions differ by one voter at most (Raft's single-server change), so
-// that any majority of one meets any majority of the next.
+// The voters of the group, and who was taken out of it. Versions differ by one voter at most
+// (Raft's single-server change), so that any majority of one meets any majority of the next. No
+// node is in both lists.
 struct Electorate {
   std::uint64_t epoch = 0;          // of the leader that made it
   std::uint64_t version = 0;        // 0: the group does not exist yet
   std::vector<std::string> voters;  // sorted
+  // Taken out by an operator, and kept out until an operator takes them in again. Sorted; at most
+  // kRemovedMax with kRemovedBytesMax of names.
+  std::vector<std::string> removed = {};
 
   std::size_t majority() const noexcept { return voters.size() / 2 + 1; }
   bool has(std::string_view node) const noexcept;
+  bool removes(std::string_view node) const noexcept;
   // A leader whose predecessor's last change did not reach a majority may overrule it.
   bool newer_than(const Electorate& other) const noexcept {
     return epoch != other.epoch ? epoch > other.epoch : version > other.version;

@@ -24,6 +24,7 @@ std::string Leadership::Machine::unfit(Instant now, const std::string& node) con
   if (found == peers.end()) return node + " is not known";
   const Peer& known = found->second;
   if (!known.facts.member) return node + " has no Redis";
+  if (state.electorate.removes(node)) return node + " was taken out of the group";
   if (!state.electorate.has(node)) return node + " does not vote";
   if (!known.facts.alive) return node + " has left, or does not answer";
   if (!known.grant || now - known.heard > times.lease) return node + " does not answer";
@@ -156,6 +157,11 @@ Outcome Leadership::Machine::begin_force(Instant now, std::string_view node) {
     return refused(view.leader + " is the primary of epoch " + std::to_string(view.epoch) +
                    "; AZIMUTH SWITCHOVER moves it");
   }
+  if (state.electorate.removes(node)) {
+    return refused(std::string(node) + " was taken out of the group; it takes azimuth member add " +
+                   std::string(node) + ", and a primary, to let it in again");
+  }
+  if (removed()) return refused(taken_out());
   const auto found = peers.find(node);
   const bool has_redis =
       is_self(node) ? settings.has_redis : found != peers.end() && found->second.facts.member;
@@ -196,6 +202,8 @@ void Leadership::Machine::pass_on(std::string_view to, Wish::Kind kind, std::str
 }
 
 void Leadership::Machine::on_wish(Instant now, std::string_view from, const Wish& wish) {
+  if (wish.kind == Wish::Kind::kRemove || wish.kind == Wish::Kind::kAdd)
+    return on_member_wish(now, from, wish);
   WishResult result;
   result.id = wish.id;
   // Passed on once only, so that a wish does not wander.

@@ -38,7 +38,7 @@ Leadership::Machine::Machine(LeadershipSettings given, std::optional<GroupState>
   if (in_group() && state.leader != settings.node && !defective(Defect::kNoWaitAfterBoot))
     resting_until = now + times.grant;
   if (in_group() && state.leader == settings.node && state.accepted == state.promised &&
-      settings.has_redis && !state.forgetful && !state.intact_run_id.empty())
+      settings.has_redis && !state.forgetful && !removed() && !state.intact_run_id.empty())
     start_leading(now, state.accepted, state.intact_run_id, true);
   settle(now);
 }
@@ -109,6 +109,8 @@ void Leadership::Machine::settle(Instant now) {
   told_stays_out = stays_out;
   GroupView seen = present_view(now);
   if (seen == view) return;
+  if (seen.removed != view.removed)
+    event(seen.removed ? "taken_out" : "taken_in", seen.removed ? taken_out() : settings.node);
   view = std::move(seen);
   view_changed = true;
 }
@@ -117,6 +119,7 @@ RedisOrder Leadership::Machine::wanted_order(Instant now) {
   using Stage = HandOver::Stage;
   if (!settings.has_redis) return {};
   stays_out.clear();
+  if (removed()) return {OrderKind::kFence, std::max(state.promised, state.accepted), {}, {}};
   if (lead) {
     if (hand_over && hand_over->stage == Stage::kStanding)
       return {OrderKind::kStand, lead->epoch, {}, {}};
@@ -134,32 +137,60 @@ RedisOrder Leadership::Machine::wanted_order(Instant now) {
   return {OrderKind::kFollow, state.accepted, state.leader, fork->replid};
 }
 
-// Copies, the primary's own included, of which every majority finds one; two where there are two,
-// and never more than there are members: what all of them have, any of them has.
-// `more`: copies that might be of no use.
-std::size_t Leadership::Machine::copies_for(const Electorate& electorate, std::size_t more) const {
-  const auto members = static_cast<std::size_t>(std::count_if(
+std::size_t Leadership::Machine::members_of(const Electorate& electorate) const {
+  return static_cast<std::size_t>(std::count_if(
       electorate.voters.begin(), electorate.voters.end(), [&](const std::string& voter) {
         const auto found = peers.find(voter);
         return is_self(voter) ? settings.has_redis
                               : found == peers.end() || found->second.facts.member;
       }));
+}
+
+// Copies, the primary's own included, of which every majority finds one; two where there are two,
+// and never more than there are members: what all of them have, any of them has.
+// `more`: copies that might be of no use.
+std::size_t Leadership::Machine::copies_for(const Electorate& electorate, std::size_t more) const {
+  const std::size_t members = members_of(electorate);
   const std::size_t found_by_all = electorate.voters.size() + 1 - electorate.majority();
   return std::max<std::size_t>(std::min(std::max<std::size_t>(found_by_all, 2) + more, members), 1);
+}
+
+// Whether the Redis of who was taken out may still be counted by WAIT: it has not said that it is
+// detached, and its tunnels may not have ended on this side yet.
+bool Leadership::Machine::may_be_attached(Instant now, const Peer& known) const {
+  if (!lead || !known.facts.member) return false;
+  if (known.removed_since != kNever && now >= known.removed_since + times.attached) return false;
+  return !(known.grant && known.grant->detached) &&
+         (known.facts.alive || now - known.heard < times.attached);
 }
 
 std::size_t Leadership::Machine::quorum_copies(Instant now) const {
   // While a majority may not know of a new voter the others elect without it, and what it holds.
   const bool unknown = lead && lead->added_voter && !committed();
   std::size_t copies = copies_for(state.electorate, unknown ? 1 : 0);
+  if (lead && !committed()) copies = std::max(copies, lead->copies_before);
   if (change) copies = std::max(copies, copies_for(change->next));
+  // Whoever else has a copy: this one is in every later primary, as it is the only one.
+  if (copies == 1 && lead && state.electorate.has(settings.node)) return 1;
+  std::size_t all = members_of(state.electorate);
   for (const auto& [node, known] : peers) {
+    if (state.electorate.removes(node)) {
+      copies += may_be_attached(now, known);
+      all += may_be_attached(now, known);
+      continue;
+    }
     const bool counts = state.electorate.has(node) && (!change || change->next.has(node));
     // Its replica may be attached for a while longer than it is thought to live.
     const bool attached = known.facts.alive || (lead && now - known.heard < times.attached);
-    if (known.facts.member && attached && !counts) ++copies;
+    if (!known.facts.member || !attached || counts) continue;
+    ++copies;
+    all += !state.electorate.has(node);
   }
-  if (lead && !state.electorate.has(settings.node)) ++copies;  // by force
+  const bool by_force = lead && !state.electorate.has(settings.node);
+  copies += by_force;
+  all += by_force;
+  // More than there can be are never there, and what all have nobody lacks.
+  copies = std::min(copies, std::max<std::size_t>(all, 1));
   // The leader knows better who replicates from it.
   if (!lead && news.epoch == state.accepted) copies = std::max(copies, news.quorum_copies);
   return copies;
@@ -187,7 +218,10 @@ GroupView Leadership::Machine::present_view(Instant now) const {
   const auto reachable = static_cast<std::size_t>(
       std::count_if(voters.begin(), voters.end(), [&](const auto& node) { return alive(node); }));
   seen.isolated = votes() && reachable < state.electorate.majority();
-  if (seen.leader.empty())
+  seen.removed = removed();
+  if (seen.removed)
+    seen.why = taken_out();
+  else if (seen.leader.empty())
     seen.why = reason(now);
   else if (!stays_out.empty())
     seen.why = stays_out;
@@ -239,7 +273,7 @@ Instant Leadership::Machine::wakeup() const {
     at(gives_up_at());
     if (lead->refused_since != kNever)
       at(later_of(lead->refused_since + times.fence_wait, may_re_elect_at()));
-    if (change) at(last_now + times.renew);
+    if (change || wished) at(last_now + times.renew);
     if (hand_over) at(last_now + milliseconds(5));
   }
   at(news.valid_until);
@@ -288,7 +322,10 @@ void Leadership::on_message(Instant now, std::string_view from, const GroupMessa
     void operator()(const BallotOver& got) { m.on_ballot_over(now, from, got); }
     void operator()(const Wish& got) { m.on_wish(now, from, got); }
     void operator()(const WishResult& got) {
-      m.event(got.accepted ? "wish_accepted" : "wish_refused", got.text);
+      if (got.standing != WishStanding::kTaken)
+        m.results.push_back(got);
+      else
+        m.event(got.accepted ? "wish_accepted" : "wish_refused", got.text);
     }
   } take{m, now, from};
   std::visit(take, message);
@@ -350,6 +387,21 @@ Outcome Leadership::force(Instant now, std::string_view node) {
   return outcome;
 }
 
+void Leadership::change_members(Instant now, Wish::Kind kind, std::string_view node,
+                                std::uint64_t id) {
+  Machine& m = *machine_;
+  const Wish wish{kind, id, std::string(node)};
+  if (node.empty() || node.size() > kNameBytesMax)
+    m.results.push_back({id, false, "no node has such a name", WishStanding::kRefused});
+  else if (m.lead)
+    m.on_member_wish(now, m.settings.node, wish);
+  else if (m.view.leader.empty())
+    m.results.push_back({id, false, "there is no primary: " + m.view.why, WishStanding::kNotYet});
+  else
+    m.send(m.view.leader, wish);
+  m.settle(now);
+}
+
 Instant Leadership::next_wakeup() const { return machine_->wakeup(); }
 
 LeadershipOutbox Leadership::take_outbox() {
@@ -360,7 +412,25 @@ LeadershipOutbox Leadership::take_outbox() {
   out.order = m.order;
   out.view_changed = std::exchange(m.view_changed, false);
   out.events = std::exchange(m.events, {});
+  out.results = std::exchange(m.results, {});
   return out;
+}
+
+std::vector<ReplicaProgress> Leadership::replicas() const {
+  std::vector<ReplicaProgress> told;
+  const Machine& m = *machine_;
+  if (!m.lead) return told;
+  for (const auto& [node, known] : m.peers) {
+    if (!known.grant || !known.grant->has_redis || m.state.electorate.removes(node)) continue;
+    const Grant& grant = *known.grant;
+    told.push_back({node, grant.in_sync, grant.intact, grant.offset, known.heard});
+  }
+  return told;
+}
+
+void Leadership::ask_again(Instant now, std::string_view node) {
+  Machine& m = *machine_;
+  if (m.leading(now) && m.peers.contains(node)) m.send_renew(now, std::string(node));
 }
 
 const GroupView& Leadership::view() const { return machine_->view; }

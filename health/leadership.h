@@ -16,6 +16,7 @@
 
 #include "conf/instant.h"
 #include "conf/result.h"
+#include "health/back_pressure.h"
 #include "health/group_state.h"
 #include "health/leadership_messages.h"
 #include "health/local_redis.h"
@@ -61,6 +62,7 @@ struct GroupView {
   // when the write's copies are there.
   std::size_t quorum_copies = 1;
   bool isolated = false;  // a voter that hears from no majority
+  bool removed = false;   // this node was taken out of the group: its Redis has no part in it
   Electorate electorate;
   std::string why;  // why there is no leader, for people: "waiting for 1 more member (b2 ...)"; or
                     // why this node has no part in the group that has one
@@ -86,6 +88,8 @@ struct LeadershipOutbox {
     std::string text;
   };
   std::vector<Event> events;
+  // Of changes of members that were asked for here; by their ids, perhaps more than once.
+  std::vector<WishResult> results;
 };
 
 class Leadership {
@@ -114,11 +118,21 @@ class Leadership {
   // view(). Asked of any node: a node that does not lead passes the wish on.
   Outcome switch_over(Instant now, std::string_view to);
   Outcome force(Instant now, std::string_view node);
+  // `node` is taken out of the group, or let in again (kRemove, kAdd). Asked of any node, and again
+  // with the same id until the answer comes by the outbox, from whoever leads by then: that it is
+  // done, or why not.
+  void change_members(Instant now, Wish::Kind kind, std::string_view node, std::uint64_t id);
 
   Instant next_wakeup() const;
   [[nodiscard]] LeadershipOutbox take_outbox();
   const GroupView& view() const;
   const GroupState& state() const;
+
+  // While this node leads: what the group's others with a Redis last told of how far they are. The
+  // ids are good until the next call of anything here.
+  std::vector<ReplicaProgress> replicas() const;
+  // ... and asks one of them again, out of turn.
+  void ask_again(Instant now, std::string_view node);
 
  private:
   struct Machine;

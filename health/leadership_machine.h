@@ -5,6 +5,7 @@
 //   promise.cpp     a voter asked for its promise; what its own Redis holds
 //   election.cpp    the loss of a leader; ballots; the winner
 //   membership.cpp  the first ballot of all; voters that join, leave or have lost their state
+//   members.cpp     members that an operator takes out, and lets in again
 //   hand_over.cpp   planned hand-overs, and an operator's word
 //
 // Invariants: `state` is changed only together with `dirty`, so that it is saved before what was
@@ -14,6 +15,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <limits>
 #include <map>
 #include <optional>
@@ -66,6 +68,7 @@ struct Leadership::Machine {
     std::uint64_t forgetful_boot = 0;
     Instant forgetful_since{};
     std::uint64_t readmitted = 0;
+    Instant removed_since = kNever;  // this leader knows that it was taken out
   };
 
   const LeadershipSettings settings;
@@ -100,7 +103,7 @@ struct Leadership::Machine {
     std::uint64_t whole_at = 0;
     std::uint64_t leader_boot = 0, asked_ms = 0;
     std::size_t quorum_copies = 0;
-    bool told_in_sync = false, told_intact = false, told_leaving = false;
+    bool told_in_sync = false, told_intact = false, told_leaving = false, told_detached = false;
   } news;  // of the last Renew
 
   // --- a voter that has promised ---
@@ -133,7 +136,8 @@ struct Leadership::Machine {
     Instant promote_by = kNever;
     Instant round{}, next_round{}, next_again{};
     Instant refused_since = kNever;
-    bool added_voter = false;  // with a Redis, by the last change of the electorate
+    bool added_voter = false;       // with a Redis, by the last change of the electorate
+    std::size_t copies_before = 0;  // that `quorum` needed then
   };
   std::optional<Lead> lead;
   Instant last_re_election = kLongAgo;
@@ -147,6 +151,19 @@ struct Leadership::Machine {
     std::optional<std::uint64_t> copied_at;  // copies are counted from this offset on
   };
   std::optional<Change> change;
+
+  // A change of members that an operator asked for, and that this leader has taken on.
+  struct Wished {
+    Wish wish;
+    std::string by;        // the node that passed it on, or this one
+    bool written = false;  // the electorate says so: a majority is to save it
+  };
+  std::optional<Wished> wished;
+  struct Answered {
+    std::string by;
+    WishResult result;
+  };
+  std::deque<Answered> answered;  // for those who ask again; at most kWishesMax
 
   // --- a coordinator ---
 
@@ -200,6 +217,7 @@ struct Leadership::Machine {
   bool view_changed = true;
   std::vector<LeadershipOutbox::Send> sends;
   std::vector<LeadershipOutbox::Event> events;
+  std::vector<WishResult> results;
   std::uint64_t next_wish = 0;
 
   // --- leadership.cpp ---
@@ -207,6 +225,7 @@ struct Leadership::Machine {
   void settle(Instant now);
   bool is_self(std::string_view node) const { return node == settings.node; }
   bool in_group() const { return state.electorate.version > 0; }
+  bool removed() const { return state.electorate.removes(settings.node); }
   bool votes() const {
     return in_group() && !state.forgetful && state.electorate.has(settings.node);
   }
@@ -222,7 +241,9 @@ struct Leadership::Machine {
   Duration jitter(Duration most);
   void see(std::uint64_t epoch) { highest = std::max(highest, epoch); }
   RedisOrder wanted_order(Instant now);
+  std::size_t members_of(const Electorate& electorate) const;  // voters with a Redis
   std::size_t copies_for(const Electorate& electorate, std::size_t more = 0) const;
+  bool may_be_attached(Instant now, const Peer& known) const;
   std::size_t quorum_copies(Instant now) const;
   GroupView present_view(Instant now) const;
   std::string reason(Instant now) const;
@@ -244,6 +265,7 @@ struct Leadership::Machine {
   void on_renew(Instant now, std::string_view from, const Renew& renew);
   bool learn(Instant now, std::string_view from, const Renew& renew);
   bool in_sync() const;
+  bool detached() const;
   void send_grant(std::string_view leader, std::uint64_t epoch, bool learned);
   void tell_sync();
   void on_grant(Instant now, std::string_view from, const Grant& grant);
@@ -293,6 +315,29 @@ struct Leadership::Machine {
   void readmit(Instant now);
   bool committed() const;
   std::optional<Change> wanted_change(Instant now) const;
+
+  bool has_forgotten(std::string_view node, const Peer& known) const;
+  // ... for `change`.
+  bool copies_are_there(Instant now);
+  void write_change(Instant now);
+
+  // --- members.cpp ---
+
+  struct Objection {
+    WishStanding standing = WishStanding::kTaken;
+    std::string why;  // empty: none
+  };
+  void on_member_wish(Instant now, std::string_view from, const Wish& wish);
+  Objection objection_to(Instant now, const Wish& wish) const;
+  Objection objection_to_removal(Instant now, const std::string& node) const;
+  Objection objection_to_add(const std::string& node) const;
+  Electorate electorate_by(const Wish& wish) const;
+  // What was asked for goes on; true while it leaves no room for other changes.
+  bool members_progress(Instant now);
+  void answer_wished(WishStanding standing, const std::string& text);
+  void answer_wish(std::string_view by, WishResult result);
+  void note_removed(Instant now);
+  std::string taken_out() const;
 
   // --- hand_over.cpp ---
 

@@ -16,6 +16,9 @@ constexpr std::uint8_t kFirstKind = 0x40;
 struct Encoder {
   WireWriter& out;
 
+  // What a newer release appended may be missing.
+  bool more() const { return true; }
+  void check(bool right) { AZIMUTH_CHECK(right); }
   void operator()(std::uint64_t value) { out.number(value); }
   void operator()(bool value) { out.boolean(value); }
   void name(std::string_view value, std::size_t most) { out.text(value.substr(0, most)); }
@@ -33,6 +36,10 @@ struct Encoder {
 struct Decoder {
   WireReader& in;
 
+  bool more() const { return in.ok() && !in.at_end(); }
+  void check(bool right) {
+    if (!right) in.fail();
+  }
   void operator()(std::uint64_t& value) { value = in.number(); }
   void operator()(bool& value) { value = in.boolean(); }
   void name(std::string& value, std::size_t most) { value = in.text(most); }
@@ -60,6 +67,17 @@ void electorate_fields(Codec& codec, M& electorate) {
              [](auto& inner, auto& voter) { inner.name(voter, kNameBytesMax); });
 }
 
+// Always last.
+template <class Codec, class M>
+void removed_fields(Codec& codec, M& electorate) {
+  if (!codec.more()) return;
+  codec.list(electorate.removed, kRemovedMax,
+             [](auto& inner, auto& node) { inner.name(node, kNameBytesMax); });
+  std::size_t bytes = 0;
+  for (const std::string& node : electorate.removed) bytes += node.size();
+  codec.check(bytes <= kRemovedBytesMax);
+}
+
 template <class Codec, class M>
 void fork_fields(Codec& codec, M& forks) {
   codec.list(forks, kForksMax, [](auto& inner, auto& fork) {
@@ -74,12 +92,13 @@ void fields(Codec& codec, M& m) {
   if constexpr (kIs<M, Renew>) {
     codec(m.epoch), codec(m.boot), codec(m.asked_ms), codec(m.offset), codec(m.ready);
     codec(m.readmitted), electorate_fields(codec, m.electorate), fork_fields(codec, m.forks);
-    codec(m.quorum_copies);
+    codec(m.quorum_copies), removed_fields(codec, m.electorate);
   } else if constexpr (kIs<M, Grant>) {
     codec(m.epoch), codec(m.leader_boot), codec(m.asked_ms), codec(m.granted), codec(m.forgetful);
     codec(m.boot), codec(m.has_redis), codec(m.in_sync), codec(m.intact), codec(m.offset);
     codec(m.electorate_epoch), codec(m.electorate_version), codec(m.forks_digest);
     codec(m.leaving);
+    if (codec.more()) codec(m.detached);
   } else if constexpr (kIs<M, Refuse>) {
     codec(m.epoch), codec(m.promised);
   } else if constexpr (kIs<M, Probe>) {
@@ -88,26 +107,28 @@ void fields(Codec& codec, M& m) {
     codec(m.epoch), codec(m.accepted), codec(m.promised), codec(m.busy_ms);
   } else if constexpr (kIs<M, Prepare>) {
     codec(m.epoch), codec(m.released), codec(m.forced), codec(m.bootstrap);
-    electorate_fields(codec, m.electorate);
+    electorate_fields(codec, m.electorate), removed_fields(codec, m.electorate);
   } else if constexpr (kIs<M, Promise>) {
     codec(m.epoch), codec(m.has_redis), codec(m.alive), codec(m.empty), codec(m.intact);
     codec(m.known), codec(m.position.epoch), codec(m.position.offset), codec(m.led);
     codec(m.leader_at.epoch), codec(m.leader_at.offset), electorate_fields(codec, m.electorate);
     codec(m.accepted), codec.name(m.trouble, kReasonBytesMax), codec(m.reluctant), codec(m.rested);
+    removed_fields(codec, m.electorate);
   } else if constexpr (kIs<M, Reject>) {
     codec(m.epoch), codec(m.promised), codec.name(m.promised_to, kNameBytesMax);
     codec.choice(m.reason, RejectReason::kNotReady);
     codec(m.wait_ms);
   } else if constexpr (kIs<M, Elected>) {
     codec(m.epoch), codec.name(m.winner, kNameBytesMax), codec(m.forced);
-    electorate_fields(codec, m.electorate);
+    electorate_fields(codec, m.electorate), removed_fields(codec, m.electorate);
   } else if constexpr (kIs<M, Wish>) {
-    codec.choice(m.kind, Wish::Kind::kForce), codec(m.id), codec.name(m.node, kNameBytesMax);
+    codec.choice(m.kind, Wish::Kind::kAdd), codec(m.id), codec.name(m.node, kNameBytesMax);
   } else if constexpr (kIs<M, BallotOver>) {
     codec(m.epoch), codec.name(m.why, kReasonBytesMax);
   } else {
     static_assert(kIs<M, WishResult>);
     codec(m.id), codec(m.accepted), codec.name(m.text, kReasonBytesMax);
+    if (codec.more()) codec.choice(m.standing, WishStanding::kNotYet);
   }
 }
 
@@ -127,9 +148,7 @@ Result<GroupMessage> decode_kind(std::size_t kind, WireReader& in) {
   }
 }
 
-}  // namespace
-
-std::string encode(const GroupMessage& message) {
+std::string written(const GroupMessage& message) {
   WireWriter out;
   out.u8(static_cast<std::uint8_t>(kFirstKind + message.index()));
   std::visit(
@@ -138,8 +157,23 @@ std::string encode(const GroupMessage& message) {
         fields(encoder, alternative);
       },
       message);
-  AZIMUTH_CHECK(out.size() <= kGroupMessageBytesMax);
   return out.take();
+}
+
+// All names, the reason, and the numbers of a Promise.
+static_assert(kVotersMax * (kNameBytesMax + 1) + kRemovedBytesMax + kRemovedMax +
+                      kReasonBesideElectorateBytesMax + 120 <=
+                  kGroupMessageBytesMax,
+              "an electorate fits in each message that has one");
+
+}  // namespace
+
+bool fits(const GroupMessage& message) { return written(message).size() <= kGroupMessageBytesMax; }
+
+std::string encode(const GroupMessage& message) {
+  std::string bytes = written(message);
+  AZIMUTH_CHECK(bytes.size() <= kGroupMessageBytesMax);
+  return bytes;
 }
 
 Result<GroupMessage> decode_group_message(std::string_view bytes) {

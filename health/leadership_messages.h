@@ -48,6 +48,8 @@ struct Grant {
   std::uint64_t electorate_epoch = 0, electorate_version = 0;
   std::uint64_t forks_digest = 0;
   bool leaving = false;  // is about to end: nobody hands over to it
+  // Was taken out of the group, and its Redis replicates from nobody any more.
+  bool detached = false;
 
   friend bool operator==(const Grant&, const Grant&) = default;
 };
@@ -145,18 +147,30 @@ struct BallotOver {
 
 // An operator's wish, passed on to whom it concerns.
 struct Wish {
-  enum class Kind : std::uint8_t { kSwitchOver, kForce };
+  // kRemove, kAdd: take a node out of the group for good; let it in again.
+  enum class Kind : std::uint8_t { kSwitchOver, kForce, kRemove, kAdd };
   Kind kind = Kind::kSwitchOver;
-  std::uint64_t id = 0;
-  std::string node;  // empty: the best one
+  std::uint64_t id = 0;  // of a change of members: the same when it is asked again
+  std::string node;      // empty: the best one
 
   friend bool operator==(const Wish&, const Wish&) = default;
+};
+
+// A switchover or an election is taken on, or not; how it ends shows in the view. The answer about
+// a change of members comes when it is done, or will not be.
+enum class WishStanding : std::uint8_t {
+  kTaken,    // no change of members: see `accepted`
+  kDone,     // a majority has it on the disk
+  kRefused,  // for the reason that the text says; nothing was changed
+  kAlready,  // it was so before; nothing was changed
+  kNotYet,   // nobody can say at this moment: ask again
 };
 
 struct WishResult {
   std::uint64_t id = 0;
   bool accepted = false;
   std::string text;  // why not
+  WishStanding standing = WishStanding::kTaken;
 
   friend bool operator==(const WishResult&, const WishResult&) = default;
 };
@@ -165,6 +179,8 @@ using GroupMessage = std::variant<Renew, Grant, Refuse, Probe, ProbeReply, Prepa
                                   Elected, Wish, WishResult, BallotOver>;
 
 std::string encode(const GroupMessage& message);
+// Whether it can be encoded: all that a Renew may say at once does not always fit.
+bool fits(const GroupMessage& message);
 Result<GroupMessage> decode_group_message(std::string_view bytes);
 
 }  // namespace azimuth

@@ -33,7 +33,10 @@ void Leadership::Machine::start_leading(Instant now, std::uint64_t epoch, std::s
     known.granted = known.heard = kLongAgo;
     known.refuses = false;
     known.hastened = kLongAgo;
+    known.removed_since = kNever;
   }
+  wished.reset();
+  answered.clear();
   event("elected", settings.node + " in epoch " + std::to_string(epoch));
 }
 
@@ -43,12 +46,14 @@ void Leadership::Machine::end_lead(Instant now, std::string_view reason) {
   lead.reset();
   hand_over.reset();
   change.reset();
+  wished.reset();
   search = {};
   search.next = now;
 }
 
 void Leadership::Machine::lead_progress(Instant now) {
   if (!lead) return;
+  if (removed()) return end_lead(now, "it was taken out of the group");
   if (const std::string lost = redis_lost(); !lost.empty()) return re_elect(now, lost);
   renew_lease(now);
   hold_or_lose(now);
@@ -99,6 +104,10 @@ void Leadership::Machine::renew_lease(Instant now) {
       asked.push_back(now);
     else if (found != peers.end())
       asked.push_back(found->second.granted);
+  }
+  if (defective(Defect::kRemovedVoterCounts)) {
+    for (const auto& [node, known] : peers)
+      if (state.electorate.removes(node)) asked.push_back(known.granted);
   }
   const std::size_t majority = state.electorate.majority();
   if (asked.size() < majority) return;
@@ -207,8 +216,11 @@ void Leadership::Machine::send_renew(Instant now, const std::string& node) {
       last->electorate_version != state.electorate.version)
     renew.electorate = state.electorate;
   // A table that does not end in this epoch is this node's alone.
-  if (fork_of(lead->epoch) && (!last || last->forks_digest != digest(state.forks)))
+  if (fork_of(lead->epoch) && (!last || last->forks_digest != digest(state.forks))) {
     renew.forks = state.forks;
+    // With all names as long as they may be there is no room for both: the next one brings them.
+    if (!renew.electorate.removed.empty() && !fits(renew)) renew.forks.clear();
+  }
   send(node, std::move(renew));
 }
 
@@ -236,6 +248,12 @@ bool Leadership::Machine::in_sync() const {
          redis.done_epoch == state.accepted && news.epoch == state.accepted;
 }
 
+bool Leadership::Machine::detached() const {
+  if (!removed() || !settings.has_redis) return removed();
+  return redis.alive && !redis.link_up && redis.done == OrderKind::kFence &&
+         redis.done_epoch == order.epoch && order.kind == OrderKind::kFence;
+}
+
 void Leadership::Machine::send_grant(std::string_view leader, std::uint64_t epoch, bool learned) {
   Grant grant;
   grant.epoch = epoch;
@@ -249,6 +267,7 @@ void Leadership::Machine::send_grant(std::string_view leader, std::uint64_t epoc
     grant.in_sync = news.told_in_sync = in_sync();
     grant.intact = news.told_intact = intact();
     grant.leaving = news.told_leaving = leaving;
+    grant.detached = news.told_detached = detached();
     grant.offset = redis.offset;
     grant.electorate_epoch = state.electorate.epoch;
     grant.electorate_version = state.electorate.version;
@@ -263,7 +282,7 @@ void Leadership::Machine::tell_sync() {
   if (lead || news.epoch == 0 || news.epoch != state.accepted || state.promised != state.accepted)
     return;
   if (news.told_in_sync == in_sync() && news.told_intact == intact() &&
-      news.told_leaving == leaving)
+      news.told_leaving == leaving && news.told_detached == detached())
     return;
   send_grant(state.leader, state.accepted, true);
 }
@@ -273,8 +292,8 @@ bool Leadership::Machine::learn(Instant now, std::string_view from, const Renew&
   if (!in_group()) {
     if (renew.electorate.version == 0) return false;
     // A voter that knows of no promise has lost its state.
-    state.forgetful = state.promised == 0 && renew.electorate.has(settings.node) &&
-                      !defective(Defect::kAmnesiacVotes);
+    const bool was = renew.electorate.has(settings.node) || renew.electorate.removes(settings.node);
+    state.forgetful = state.promised == 0 && was && !defective(Defect::kAmnesiacVotes);
     // Who took part in the first ballot agreed to its outcome; a voter was the group's before.
     state.adopted = state.promised > 0 || renew.electorate.has(settings.node);
   }
@@ -344,8 +363,12 @@ void Leadership::Machine::on_grant(Instant now, std::string_view from, const Gra
 
 void Leadership::Machine::on_refuse(Instant now, std::string_view from, const Refuse& refuse) {
   see(refuse.promised);
-  if (!lead || refuse.epoch != lead->epoch || !state.electorate.has(from)) return;
-  if (Peer* known = peer(from)) known->refuses = true;
+  if (!lead || refuse.epoch != lead->epoch) return;
+  // Who does not vote, or does no more, could never follow this epoch, nor hear that it is out.
+  Peer* known = peer(from);
+  if (!known || (!state.electorate.has(from) && !known->facts.member && !known->facts.wants_vote))
+    return;
+  known->refuses = true;
   if (lead->refused_since == kNever) lead->refused_since = now;
 }
 

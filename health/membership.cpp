@@ -104,12 +104,12 @@ std::optional<Leadership::Machine::Change> Leadership::Machine::wanted_change(In
     return wanted;
   };
   const bool full = state.electorate.voters.size() >= kVotersMax;
-  if (settings.wants_vote && !state.electorate.has(settings.node) && !full)
+  if (settings.wants_vote && !state.electorate.has(settings.node) && !removed() && !full)
     return change_by(settings.node);  // an operator's choice
   for (const auto& [node, known] : peers) {
     const bool voter = state.electorate.has(node);
     const PeerFacts& facts = known.facts;
-    if (!facts.alive || facts.wants_vote == voter) continue;
+    if (!facts.alive || facts.wants_vote == voter || state.electorate.removes(node)) continue;
     if (!voter) {
       const bool heard =
           known.grant && known.grant->granted && now - known.heard < times.renew + times.renew;
@@ -127,17 +127,25 @@ std::optional<Leadership::Machine::Change> Leadership::Machine::wanted_change(In
 void Leadership::Machine::membership_progress(Instant now) {
   if (!lead || !leading(now) || !lead->ready || hand_over) {
     change.reset();
+    wished.reset();  // who wishes it asks again
     return;
   }
+  note_removed(now);
+  if (members_progress(now)) return;
   readmit(now);
-  if (!lead || (!committed() && !defective(Defect::kTwoVotersAtOnce))) return;
+  if (!lead) return;
+  if (!committed() && !defective(Defect::kTwoVotersAtOnce)) return;
   if (!change) change = wanted_change(now);
   if (!change) return;
   const bool still =
       alive(change->node) && now < change->since + Duration{times.lease.ms * kChangeLeases};
   if (!still) return change.reset();
+  if (copies_are_there(now)) write_change(now);
+}
+
+bool Leadership::Machine::copies_are_there(Instant now) {
   if (!change->copied_at) {
-    if (now < change->since + times.renew + times.renew) return;
+    if (now < change->since + times.renew + times.renew) return false;
     change->copied_at = redis.offset;
   }
   std::size_t copies = change->next.has(settings.node) ? 1 : 0;
@@ -149,15 +157,27 @@ void Leadership::Machine::membership_progress(Instant now) {
     // A new voter has what the others have, or it would make a majority that lacks it.
     if (node == change->node && known.facts.member && change->next.has(node)) fit = copied;
   }
-  if (!fit || copies < copies_for(change->next)) return;
-  event("voters", listed(change->next.voters));
+  return fit && copies >= copies_for(change->next);
+}
+
+void Leadership::Machine::write_change(Instant now) {
+  if (change->next.voters != state.electorate.voters) event("voters", listed(change->next.voters));
   const Peer* other = peer(change->node);
-  const bool has_redis = is_self(change->node) ? settings.has_redis : other->facts.member;
+  const bool has_redis = is_self(change->node) ? settings.has_redis : other && other->facts.member;
   lead->added_voter = has_redis && change->next.has(change->node);
+  lead->copies_before = copies_for(state.electorate);
   state.electorate = change->next;
   dirty = true;
   change.reset();
+  note_removed(now);
   lead->next_round = now;
+}
+
+// A voter, or one that is to become one (again).
+bool Leadership::Machine::has_forgotten(std::string_view node, const Peer& known) const {
+  if (!known.grant || !known.grant->forgetful) return false;
+  return state.electorate.has(node) ||
+         (known.facts.alive && known.facts.wants_vote && !state.electorate.removes(node));
 }
 
 // A forgetful voter may have promised what nobody but the coordinator of that ballot knows. A
@@ -165,7 +185,7 @@ void Leadership::Machine::membership_progress(Instant now) {
 void Leadership::Machine::readmit(Instant now) {
   std::vector<Peer*> due;
   for (auto& [node, known] : peers) {
-    if (!known.grant || !known.grant->forgetful || !state.electorate.has(node)) continue;
+    if (!has_forgotten(node, known)) continue;
     if (known.readmitted == known.forgetful_boot) continue;
     if (now - known.heard > times.lease || now < known.forgetful_since + times.readmission)
       continue;

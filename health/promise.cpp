@@ -199,7 +199,9 @@ Promise Leadership::Machine::stated(bool shown) const {
   promise.trouble = redis.trouble.substr(0, kReasonBytesMax);
   promise.reluctant = leaving || last_now < reluctant_until;
   promise.leader_at = leader_at;
-  if (state.electorate.newer_than(pending->electorate)) promise.electorate = state.electorate;
+  if (!state.electorate.newer_than(pending->electorate)) return promise;
+  promise.electorate = state.electorate;
+  if (!fits(promise)) promise.trouble.resize(kReasonBesideElectorateBytesMax);
   return promise;
 }
 

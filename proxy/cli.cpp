@@ -133,7 +133,7 @@ struct CommandLine {
   DevOptions dev;
   std::string address = "127.0.0.1:9380";
   bool as_json = false;
-  std::string successor, forced;
+  std::string successor, forced, member;
   CLI::App* run_command = app.add_subcommand("run", "Serve clients, until SIGTERM");
   CLI::App* check_command = app.add_subcommand("check", "Check a settings file: all its errors");
   CLI::App* dev_command =
@@ -143,6 +143,12 @@ struct CommandLine {
       "switchover", "Hand the writes over to another member, without loss and without an error");
   CLI::App* elect_command = app.add_subcommand(
       "elect", "Make a member the primary though it may lack acknowledged writes");
+  CLI::App* member_command =
+      app.add_subcommand("member", "Take a member out of the group for good, or let it in again");
+  CLI::App* remove_command = member_command->add_subcommand(
+      "remove", "Take a member or a witness out, a dead one too; the primary hands over first");
+  CLI::App* add_command = member_command->add_subcommand(
+      "add", "Let one that was taken out in again; a new one joins by itself");
   CLI::App* keygen_command =
       app.add_subcommand("keygen", "Print a new cluster key (write it to a file of mode 0600)");
 };
@@ -182,7 +188,8 @@ void add_dev_options(CommandLine& line) {
 }
 
 void add_asking_options(CommandLine& line) {
-  for (CLI::App* command : {line.status_command, line.switchover_command, line.elect_command}) {
+  for (CLI::App* command : {line.status_command, line.switchover_command, line.elect_command,
+                            line.remove_command, line.add_command}) {
     command->add_option("--addr", line.address, "The node's admin address")
         ->type_name("ADDR:PORT|unix:PATH")
         ->capture_default_str();
@@ -192,6 +199,10 @@ void add_asking_options(CommandLine& line) {
   line.switchover_command
       ->add_option("--to", line.successor, "Which member; without it, the fittest")
       ->type_name("NODE");
+  line.member_command->require_subcommand(1);
+  for (CLI::App* command : {line.remove_command, line.add_command}) {
+    command->add_option("node", line.member, "Which node")->type_name("NODE")->required();
+  }
   line.elect_command->add_option("--force", line.forced, "Which member")
       ->type_name("NODE")
       ->required();
@@ -218,6 +229,8 @@ int parse_and_run(int argc, char** argv) {
   if (line.status_command->parsed()) return run_status(line.address, line.as_json);
   if (line.switchover_command->parsed()) return run_switchover(line.address, line.successor);
   if (line.elect_command->parsed()) return run_elect_force(line.address, line.forced);
+  if (line.remove_command->parsed()) return run_member_change(line.address, false, line.member);
+  if (line.add_command->parsed()) return run_member_change(line.address, true, line.member);
   if (line.keygen_command->parsed()) return keygen();
   return kExitUser;
 }

@@ -46,6 +46,9 @@ struct Topology {
   // Of the history that goes on, as far as it is known: the last one is `epoch`'s. Empty: not
   // known.
   std::vector<EpochStart> starts;
+  // Taken out of the group by an operator: no members, and their Redises get nothing from the
+  // primary.
+  std::vector<std::string> removed = {};
   std::string why;       // there is no primary, for people; empty: not known
   bool holding = false;  // this node leads and is about to step down: nothing new is begun here
 

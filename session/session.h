@@ -60,6 +60,7 @@ struct Session {
   bool reply_off : 1 = false;        // CLIENT REPLY OFF
   bool reply_skip : 1 = false;       // this request is not answered
   bool reply_skip_next : 1 = false;  // CLIENT REPLY SKIP was this request
+  bool multi_writes : 1 = false;     // something that writes is queued in this MULTI
 
   SessionExtra& extra() {
     if (!extra_) extra_ = std::make_unique<SessionExtra>();

@@ -244,6 +244,7 @@ void Control::apply(const Settings& wanted, std::shared_ptr<const LinkCertificat
   if (settings_->peer && wanted.peer) set_certificates(std::move(certificates));
   if (watch_ && settings_->redis) watch_->set_settings(*settings_->redis);
   if (group_ && settings_->redis) group_->set_redis_settings(*settings_->redis);
+  if (group_) group_->set_back_pressure(settings_->back_pressure);
   for (const SettingChange& change : changed) {
     log_info("setting_changed",
              {{"key", change.key}, {"before", change.before}, {"after", change.after}});

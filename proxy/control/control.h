@@ -94,7 +94,7 @@ class Control {
                          const std::string& replid);
   void on_worker_quiet(unsigned index, std::uint64_t hand_over);
   void step_down();
-  void ask_group(bool force, const std::string& node, const Wishes::Answer& answer);
+  void ask_group(Wish::Kind kind, const std::string& node, const Wishes::Answer& answer);
   std::optional<AdminResponse> admin_action(std::string_view path, std::string_view query);
 
   // control_status.cpp

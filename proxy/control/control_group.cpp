@@ -19,6 +19,20 @@ AdminResponse text_page(int status, std::string text) {
   return page;
 }
 
+const char* name_of(Wish::Kind kind) {
+  switch (kind) {
+    case Wish::Kind::kSwitchOver:
+      return "switchover";
+    case Wish::Kind::kForce:
+      return "elect_force";
+    case Wish::Kind::kRemove:
+      return "member_remove";
+    case Wish::Kind::kAdd:
+      return "member_add";
+  }
+  return "wish";
+}
+
 }  // namespace
 
 void Control::make_group(Membership membership) {
@@ -30,6 +44,11 @@ void Control::make_group(Membership membership) {
     refresh_board();
     if (stepping_down_) check_drain();  // perhaps nobody is left to hand over to
   };
+  hooks.on_write_delay = [this](std::uint32_t delay_us) {
+    for_each_live_worker([delay_us](Worker& worker) {
+      worker.post([delay_us](Worker& each) { each.set_pace(delay_us); });
+    });
+  };
   hooks.want_tunnel = [this](std::uint64_t epoch) { want_tunnel(epoch); };
   hooks.set_tunnel_leader = [this](std::uint64_t epoch, const SocketAddress& leader,
                                    const std::string& node, const std::string& replid) {
@@ -40,9 +59,9 @@ void Control::make_group(Membership membership) {
   process_.worker_quiet = [this](unsigned index, std::uint64_t hand_over) {
     post([this, index, hand_over] { on_worker_quiet(index, hand_over); });
   };
-  process_.ask_group = [this](bool force, std::string node, Wishes::Answer answer) {
-    post([this, force, node = std::move(node), answer = std::move(answer)] {
-      ask_group(force, node, answer);
+  process_.ask_group = [this](Wish::Kind kind, std::string node, Wishes::Answer answer) {
+    post([this, kind, node = std::move(node), answer = std::move(answer)] {
+      ask_group(kind, node, answer);
     });
   };
 }
@@ -117,8 +136,8 @@ void Control::step_down() {
 
 // --- wishes --------------------------------------------------------------------------------------
 
-void Control::ask_group(bool force, const std::string& node, const Wishes::Answer& answer) {
-  const char* const what = force ? "elect_force" : "switchover";
+void Control::ask_group(Wish::Kind kind, const std::string& node, const Wishes::Answer& answer) {
+  const char* const what = name_of(kind);
   log_info(what, {{"to", node}});
   const auto told = [what, node, answer](const std::string& why_not) {
     if (!why_not.empty()) {
@@ -127,25 +146,43 @@ void Control::ask_group(bool force, const std::string& node, const Wishes::Answe
     answer(why_not);
   };
   if (!group_) return told("this node is in no cluster");
-  if (force) {
-    group_->force(node, told);
-  } else {
-    group_->switch_over(node, told);
+  switch (kind) {
+    case Wish::Kind::kSwitchOver:
+      return group_->switch_over(node, told);
+    case Wish::Kind::kForce:
+      return group_->force(node, told);
+    case Wish::Kind::kRemove:
+    case Wish::Kind::kAdd:
+      return group_->change_members(kind, node, told);
   }
 }
 
+// What POST asks for: /switchover[?to=NODE], /elect?force=NODE, /member?remove=NODE or ?add=NODE.
 std::optional<AdminResponse> Control::admin_action(std::string_view path, std::string_view query) {
-  const bool force = path == "/elect";
-  if (!force && path != "/switchover") return std::nullopt;
-  const std::string node = query_value(query, force ? "force" : "to");
-  if (force && node.empty()) return text_page(400, "Which node? POST /elect?force=NODE");
+  using Kind = Wish::Kind;
+  Kind kind = Kind::kSwitchOver;
+  std::string node;
+  if (path == "/switchover") {
+    node = query_value(query, "to");
+  } else if (path == "/elect") {
+    kind = Kind::kForce;
+    node = query_value(query, "force");
+    if (node.empty()) return text_page(400, "Which node? POST /elect?force=NODE");
+  } else if (path == "/member") {
+    node = query_value(query, "add");
+    kind = node.empty() ? Kind::kRemove : Kind::kAdd;
+    if (node.empty()) node = query_value(query, "remove");
+    if (node.empty()) return text_page(400, "POST /member?remove=NODE, or /member?add=NODE");
+  } else {
+    return std::nullopt;
+  }
   // Whoever asked looks at /status for how it goes on; what is refused at once is said at once.
   struct Said {
     bool answered = false;
     std::string why_not;
   };
   const auto said = std::make_shared<Said>();
-  ask_group(force, node, [said](const std::string& why_not) {
+  ask_group(kind, node, [said](const std::string& why_not) {
     said->answered = true;
     said->why_not = why_not;
   });

@@ -131,6 +131,9 @@ struct alignas(64) WorkerMetrics {
   Counter commands_resent;   // sent again: known not to have run, or reads
   Counter scripts_reloaded;  // SCRIPT LOAD repeated after NOSCRIPT
 
+  Counter writes_delayed, write_delay_us;  // since a replica did not keep up: batches, their sum
+  Gauge write_delay_now_us;
+
   Gauge dedicated_in_use, dedicated_idle;
   Gauge buffered_bytes;  // of all clients of this worker: requests held and replies not yet taken
 

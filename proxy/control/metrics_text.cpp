@@ -167,6 +167,16 @@ void append_cluster(Text& text, const NodeReport& node) {
              [](const MemberStatus& each) { return each.ready ? 1 : 0; });
   of_members("azimuth_member_lag_bytes", "How far a member is behind the primary.",
              [](const MemberStatus& each) { return each.lag_bytes; });
+  if (node.role == "primary") {
+    text.family("azimuth_replica_counts", "gauge",
+                "As the primary has it: whether writes wait for that replica; 0 when it is "
+                "hopeless, away or has yet to catch up.");
+    for (const MemberStatus& each : node.members) {
+      if (!each.pressure) continue;
+      text.sample(each.pressure->standing == "counts" ? 1 : 0,
+                  {{"member", each.id}, {"zone", each.zone}});
+    }
+  }
   text.family("azimuth_datagrams_total", "counter",
               "Datagrams between the nodes: sent, received, and dropped by reason.");
   for (const NamedCount& each : node.cluster->datagrams) {
@@ -274,6 +284,13 @@ void append_upstream(Text& text, const CounterTotals& totals) {
               "Connections to Redis kept for one client at a time.");
   text.sample(totals.dedicated_in_use, {{"state", "in_use"}});
   text.sample(totals.dedicated_idle, {{"state", "idle"}});
+  text.gauge("azimuth_write_delay_seconds",
+             "How long each write waits now, since a replica does not keep up.",
+             static_cast<double>(totals.write_delay_now_us) / 1e6);
+  text.counter("azimuth_writes_delayed_total", "Times that a client's writes were made to wait so.",
+               totals.writes_delayed);
+  text.counter("azimuth_write_delay_seconds_total", "How long they have waited so, in all.",
+               static_cast<double>(totals.write_delay_us) / 1e6);
   text.counter("azimuth_commands_resent_total",
                "Commands sent again: known not to have run, or reads.", totals.commands_resent);
   text.counter("azimuth_scripts_reloaded_total", "Scripts loaded again after NOSCRIPT.",

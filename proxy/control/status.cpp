@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -85,9 +86,11 @@ Json cluster_json(const ClusterReport& cluster) {
   for (const PeerReport& each : cluster.peers) peers.push_back(peer_json(each));
   Json object = {{"name", cluster.name},
                  {"voters", cluster.voters},
+                 {"removed", cluster.removed},
                  {"witnesses", witnesses},
                  {"sidecars", cluster.sidecars},
                  {"switchover", cluster.switchover},
+                 {"member_change", cluster.change},
                  {"datagrams", datagrams},
                  {"links", links},
                  {"peers", peers}};
@@ -95,6 +98,20 @@ Json cluster_json(const ClusterReport& cluster) {
     object["certificate_ends"] = *cluster.certificate_ends_unix_s;
   }
   return object;
+}
+
+// Beside the members, whose fields are promised to scripts.
+Json back_pressure_json(const NodeReport& node) {
+  Json replicas = Json::object();
+  for (const MemberStatus& each : node.members) {
+    if (!each.pressure) continue;
+    replicas[each.id] = {{"standing", each.pressure->standing},
+                         {"lag", each.pressure->lag_bytes},
+                         {"lag_ms", each.pressure->lag_ms},
+                         {"position", each.pressure->position},
+                         {"weight", each.pressure->weight}};
+  }
+  return {{"write_delay_us", node.cluster->write_delay_us}, {"replicas", replicas}};
 }
 
 Json redis_json(const RedisFacts& redis) {
@@ -134,6 +151,10 @@ Json counters_json(const CounterTotals& totals) {
         {"dedicated_idle", totals.dedicated_idle},
         {"bytes_in", totals.upstream_bytes_in},
         {"bytes_out", totals.upstream_bytes_out}}},
+      {"writes_delayed",
+       {{"count", totals.writes_delayed},
+        {"us", totals.write_delay_us},
+        {"now_us", totals.write_delay_now_us}}},
       {"commands_resent", totals.commands_resent},
       {"scripts_reloaded", totals.scripts_reloaded},
       {"floors_lost", totals.floors_lost},
@@ -183,6 +204,9 @@ CounterTotals add_up(WorkerMetricsView workers) {
     }
     sum.read_latency_sum_us += worker->read_latency.sum_us();
     sum.write_latency_sum_us += worker->write_latency.sum_us();
+    sum.writes_delayed += worker->writes_delayed.get();
+    sum.write_delay_us += worker->write_delay_us.get();
+    sum.write_delay_now_us = std::max(sum.write_delay_now_us, worker->write_delay_now_us.get());
     sum.client_bytes_in += worker->client_bytes_in.get();
     sum.client_bytes_out += worker->client_bytes_out.get();
     sum.upstream_bytes_in += worker->upstream_bytes_in.get();
@@ -237,6 +261,7 @@ std::string status_json(const NodeReport& node, WorkerMetricsView workers) {
     document["members"].push_back(member_json(member));
   }
   document["cluster"] = node.cluster ? cluster_json(*node.cluster) : Json(nullptr);
+  if (node.cluster) document["cluster"]["back_pressure"] = back_pressure_json(node);
   document["counters"] = counters_json(add_up(workers));
   document["process"] = {{"resident_bytes", node.process.resident_bytes},
                          {"cpu_seconds", node.process.cpu_seconds},

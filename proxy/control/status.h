@@ -17,13 +17,23 @@ namespace azimuth {
 
 using WorkerMetricsView = std::span<const WorkerMetrics* const>;
 
+// As the primary has it: how far a replica is behind by its own word, and what it makes of that.
+struct MemberPressure {
+  std::string standing;  // "counts", "hopeless", "catching-up", "away"
+  uint64_t lag_bytes = 0;
+  int64_t lag_ms = 0;
+  double position = 0;  // on the ramp: 1 is its end
+  double weight = 1;
+};
+
 struct MemberStatus {
   std::string id, zone, region;
   std::string role;  // "primary", "replica"
   bool alive = false;
   bool ready = false;
   Position position;
-  uint64_t lag_bytes = 0;  // behind the primary
+  uint64_t lag_bytes = 0;                       // behind the primary
+  std::optional<MemberPressure> pressure = {};  // of a replica, in the primary's own report
 };
 
 // A node without a Redis that votes.
@@ -42,9 +52,12 @@ struct NamedCount {
 struct ClusterReport {
   std::string name;
   std::vector<std::string> voters;
+  std::vector<std::string> removed;  // taken out by an operator
   std::vector<WitnessStatus> witnesses;
-  uint64_t sidecars = 0;   // others that do not vote, as far as they are known
-  std::string switchover;  // how the last one went that was asked of this node
+  uint64_t sidecars = 0;        // others that do not vote, as far as they are known
+  std::string switchover;       // how the last one went that was asked of this node
+  std::string change;           // the same, of the last change of members
+  uint32_t write_delay_us = 0;  // of the primary: that each write waits, for a replica's sake
   std::vector<NamedCount> datagrams;
   std::vector<NamedCount> links;  // the first three are of now, the others since the start
   std::vector<PeerReport> peers;  // what the links have carried
@@ -98,6 +111,8 @@ struct CounterTotals {
   std::array<uint64_t, kErrorKindNames.size()> errors{};
   std::array<uint64_t, Histogram::kBuckets> read_latency{}, write_latency{};
   uint64_t read_latency_sum_us = 0, write_latency_sum_us = 0;
+  uint64_t writes_delayed = 0, write_delay_us = 0;
+  int64_t write_delay_now_us = 0;
   uint64_t client_bytes_in = 0, client_bytes_out = 0;
   uint64_t upstream_bytes_in = 0, upstream_bytes_out = 0;
   uint64_t connections_accepted = 0;

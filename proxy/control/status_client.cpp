@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
@@ -171,6 +172,23 @@ std::string names_of(const Json& object, const char* key) {
   return out.empty() ? "-" : out;
 }
 
+// What the primary makes of replicas that do not keep up; empty: they do.
+std::string slowness_of(const Json& back_pressure) {
+  std::string out;
+  const Json& delay_us = member(back_pressure, "write_delay_us");
+  if (delay_us.is_number() && delay_us.get<double>() > 0) {
+    char text[64];
+    std::snprintf(text, sizeof text, "each waits %.2f ms for a replica that does not keep up",
+                  delay_us.get<double>() / 1000);
+    out = text;
+  }
+  for (const auto& [id, replica] : member(back_pressure, "replicas").items()) {
+    if (text_of(replica, "standing") != "hopeless") continue;
+    out += (out.empty() ? "" : "; ") + printable(id) + " is left behind";
+  }
+  return out;
+}
+
 std::string member_table(const Json& members) {
   if (!members.is_array() || members.empty()) return "";
   std::vector<std::vector<std::string>> rows = {
@@ -271,7 +289,9 @@ Result<std::string> status_table(std::string_view document) {
                               (is_true(status, "isolated") ? ", isolated" : "") +
                               (is_true(status, "draining") ? ", draining" : "")});
   rows.push_back({"primary", text_of(status, "primary") + ", epoch " + text_of(status, "epoch")});
-  if (status.contains("why")) rows.push_back({"", "no primary: " + text_of(status, "why")});
+  if (status.contains("why"))
+    rows.push_back(
+        {"", (text_of(status, "primary") == "-" ? "no primary: " : "") + text_of(status, "why")});
   rows.push_back({"zone", text_of(status, "zone") + ", region " + text_of(status, "region")});
   rows.push_back({"listen", names_of(status, "listen")});
   rows.push_back({"redis", redis_line(member(status, "redis"))});
@@ -286,6 +306,10 @@ Result<std::string> status_table(std::string_view document) {
     rows.push_back({"cluster", text_of(cluster, "name") + ", voters " +
                                    names_of(cluster, "voters") + ", sidecars " +
                                    text_of(cluster, "sidecars")});
+    if (names_of(cluster, "removed") != "-")
+      rows.push_back({"taken out", names_of(cluster, "removed")});
+    const std::string slowness = slowness_of(member(cluster, "back_pressure"));
+    if (!slowness.empty()) rows.push_back({"writes", slowness});
     for (const Json& each : member(cluster, "witnesses")) {
       rows.push_back({"witness", text_of(each, "id") + " in zone " + text_of(each, "zone") +
                                      (is_true(each, "alive") ? ", alive" : ", dead")});
@@ -336,8 +360,9 @@ std::string percent_encoded(std::string_view text) {
   return out;
 }
 
-// Asks for another primary, and looks at /status until that is done or refused.
-int run_wish(const char* command, const std::string& address, const std::string& target) {
+// Asks for something, and looks at `field` of /status until that is done or refused.
+int run_wish(const char* command, const std::string& address, const std::string& target,
+             const char* field, const std::function<void(const Json& status)>& print_done) {
   const auto node = asking(command, address);
   if (!node) return 2;
   const auto asked = http_request(node->endpoint, "POST", target, kTimeoutMs);
@@ -350,10 +375,9 @@ int run_wish(const char* command, const std::string& address, const std::string&
     const auto reply = http_request(node->endpoint, "GET", "/status", kTimeoutMs);
     if (!reply.ok()) return node->no_answer(reply.error().message);
     const Json status = Json::parse(reply->body, nullptr, false);
-    const std::string how = text_of(member(status, "cluster"), "switchover");
+    const std::string how = text_of(member(status, "cluster"), field);
     if (how == "done") {
-      std::printf("%s is the primary, epoch %s\n", text_of(status, "primary").c_str(),
-                  text_of(status, "epoch").c_str());
+      print_done(status);
       return std::fflush(stdout) == 0 ? 0 : 1;
     }
     if (how.starts_with("refused: ")) return node->no(how.substr(9));
@@ -362,15 +386,31 @@ int run_wish(const char* command, const std::string& address, const std::string&
   return node->no("not done in time; azimuth status shows how it goes on");
 }
 
+void print_primary(const Json& status) {
+  std::printf("%s is the primary, epoch %s\n", text_of(status, "primary").c_str(),
+              text_of(status, "epoch").c_str());
+}
+
 }  // namespace
 
 int run_switchover(const std::string& address, const std::string& node) {
   const std::string query = node.empty() ? "" : "?to=" + percent_encoded(node);
-  return run_wish("switchover", address, "/switchover" + query);
+  return run_wish("switchover", address, "/switchover" + query, "switchover", print_primary);
 }
 
 int run_elect_force(const std::string& address, const std::string& node) {
-  return run_wish("elect", address, "/elect?force=" + percent_encoded(node));
+  return run_wish("elect", address, "/elect?force=" + percent_encoded(node), "switchover",
+                  print_primary);
+}
+
+int run_member_change(const std::string& address, bool add, const std::string& node) {
+  const std::string target = std::string("/member?") + (add ? "add=" : "remove=");
+  return run_wish("member", address, target + percent_encoded(node), "member_change",
+                  [&](const Json& status) {
+                    const std::string voters = names_of(member(status, "cluster"), "voters");
+                    std::printf("%s %s; voters: %s\n", printable(node).c_str(),
+                                add ? "may join again" : "is out of the group", voters.c_str());
+                  });
 }
 
 int run_status(const std::string& address, bool as_json) {

@@ -1,5 +1,5 @@
-// `azimuth status` and `azimuth switchover`: a running node asked over its admin listener. Blocking,
-// with a deadline.
+// `azimuth status` and `azimuth switchover`: a running node asked over its admin listener.
+// Blocking, with a deadline.
 #pragma once
 
 #include <cstdint>
@@ -31,5 +31,7 @@ int run_status(const std::string& address, bool as_json);
 // the new primary is ready; 1 with the reason if it cannot be had; 2 for an address that is none.
 int run_switchover(const std::string& address, const std::string& node);
 int run_elect_force(const std::string& address, const std::string& node);
+// `azimuth member remove` and `member add`, alike: 0 when a majority knows.
+int run_member_change(const std::string& address, bool add, const std::string& node);
 
 }  // namespace azimuth

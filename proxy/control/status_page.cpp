@@ -147,6 +147,7 @@ void append_cluster(std::string& out, const ClusterReport& cluster) {
   }
   row(out, "sidecars", grouped(cluster.sidecars));
   if (!cluster.switchover.empty()) row(out, "last switchover", cluster.switchover);
+  if (!cluster.change.empty()) row(out, "last change of members", cluster.change);
   for (const NamedCount& each : cluster.datagrams) {
     if (each.count > 0) row(out, "datagrams, " + each.name, grouped(each.count));
   }

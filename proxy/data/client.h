@@ -44,6 +44,7 @@ enum class Wait : uint8_t {
   kAnswer,    // until one particular reply is there: SELECT, AUTH ...
   kBlocked,   // the same of BLPOP and its like, on its own connection: it ends when the client goes
   kApplied,   // until the replica next door has applied its floor, or for a little while
+  kPace,      // until its writes' delay is over: a replica does not keep up (write_pace.h)
 };
 
 // Bytes received and not yet dispatched.
@@ -103,8 +104,9 @@ class Client {
   uint32_t created_s = 0;
   uint32_t active_s = 0;
   uint64_t id = 0;
-  uint32_t batch = 0;      // of requests to the primary, the last one that it had a part in
-  uint32_t sightings = 0;  // Replica::generation() when its floor was last known to be whole
+  uint32_t paced_bytes = 0;  // of writes that may go now, since their delay is over
+  uint32_t batch = 0;        // of requests to the primary, the last one that it had a part in
+  uint32_t sightings = 0;    // Replica::generation() when its floor was last known to be whole
   Session session;
   std::shared_ptr<Scope> scope;  // that it shares with other connections; null: it does not
   uint16_t last_command = UINT16_MAX;

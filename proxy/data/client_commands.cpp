@@ -37,7 +37,8 @@ std::vector<std::string_view> harmless_form(std::span<const std::string_view> ar
   }
   if (same_word(sub, "slowlog")) return {"SLOWLOG", "LEN"};
   // Who may move the primary there may do it here. (There is no such failover: azimuth refuses it.)
-  if (same_word(sub, "switchover") || same_word(sub, "elect")) return {"FAILOVER", "ABORT"};
+  if (same_word(sub, "switchover") || same_word(sub, "elect") || same_word(sub, "member"))
+    return {"FAILOVER", "ABORT"};
   if (same_word(sub, "unblock")) return {"CLIENT", sub, "0"};
   std::vector<std::string_view> form = {"CLIENT", sub};
   form.resize(args.size(), "?");  // the arity is judged before the ACL, the options behind it
@@ -305,7 +306,7 @@ void perform(Worker& worker, Client& client, const std::vector<std::string>& own
     out = mode ? std::string(kOkReply) : mode.error().message;
   } else if (same_word(sub, "slowlog")) {
     return perform_slowlog(worker, client, args);
-  } else if (same_word(sub, "switchover") || same_word(sub, "elect")) {
+  } else if (same_word(sub, "switchover") || same_word(sub, "elect") || same_word(sub, "member")) {
     return perform_group_wish(worker, client, args);
   } else {
     out = kOkReply;  // SETINFO, NO-TOUCH: of newer servers, and only about the connection

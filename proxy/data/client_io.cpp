@@ -116,6 +116,7 @@ void Worker::on_client_readable(Client& client) {
     return cut(client, CutReason::kReset);
   }
   metrics_.client_bytes_in.add(static_cast<uint64_t>(n));
+  client.paced_bytes = 0;
   received(static_cast<size_t>(n));
   client.active_s = static_cast<uint32_t>(now_ms() / 1000);
   on_client_bytes(client, space.block, space.data, space.data + n);
@@ -182,6 +183,7 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
   const CommandRoute route = reads_only                           ? CommandRoute::kReads
                              : upstream.role() < Role::kDedicated ? CommandRoute::kWrites
                                                                   : CommandRoute::kDedicated;
+  const bool paced = pace_.on();
   const char* const begin = p;
   const uint32_t inflight_before = client.inflight;
   Entry entry;
@@ -199,6 +201,10 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
         (replica && (row->place != Place::kAnywhere || !upstream.can_retain(frame_.size))) ||
         (quorum && !strong && plain_roles_[row->id] == Role::kReads)) {
       break;
+    }
+    if (paced && is_slowed(row)) {
+      if (client.paced_bytes < frame_.size) break;
+      pace_.spend(client, frame_.size);
     }
     entry.size = frame_.size;
     entry.command = row->id;

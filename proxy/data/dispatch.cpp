@@ -310,6 +310,8 @@ Step dispatch(Worker& worker, Client& client, const Request& request) {
   if (!client.session.authenticated) [[unlikely]] {
     return before_login(worker, client, request, row);
   }
+  if (worker.pace().on() && slowed(worker, client, row)) [[unlikely]]
+    return Step::kWait;
   if (row != nullptr && (row->handling == Handling::kForward || row->handling == Handling::kPing))
       [[likely]] {
     return forward_plain(worker, client, request, row);

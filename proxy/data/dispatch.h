@@ -22,6 +22,12 @@ Role role_for(const SessionView& session, const CommandRow* row);
 
 // An answer of azimuth's own, unless CLIENT REPLY says that the client wants none.
 void answer(Worker& worker, Client& client, std::string_view text);
+// A command that the primary's back-pressure slows: it writes to the data, or may. (PFCOUNT may
+// write what it has counted, and is a read all the same.)
+bool is_slowed(const CommandRow* row);
+// True: the client waits (Wait::kPace), since this one writes and a replica does not keep up. What
+// is queued in MULTI waits with its EXEC.
+bool slowed(Worker& worker, Client& client, const CommandRow* row);
 // Waits for the client's outstanding replies; true if there are none.
 bool drained_or_wait(Client& client);
 // Waits for room in the queue of `upstream`; true if there is some.
@@ -79,7 +85,7 @@ Step handle_reset(Worker& worker, Client& client);
 Step handle_client(Worker& worker, Client& client, const Request& request, const CommandRow& row);
 Step handle_slowlog(Worker& worker, Client& client, const Request& request);
 void perform_slowlog(Worker& worker, Client& client, std::span<const std::string_view> args);
-// AZIMUTH SWITCHOVER [node] and ELECT FORCE node, once Redis has let the user.
+// AZIMUTH SWITCHOVER [node], ELECT FORCE node, MEMBER REMOVE|ADD node, once Redis has let the user.
 void perform_group_wish(Worker& worker, Client& client, std::span<const std::string_view> args);
 // Asks Redis, as the user, for a harmless form of what azimuth is to do; finish_probe goes on.
 Step ask_permission(Worker& worker, Client& client, const Request& request, const CommandRow& row);

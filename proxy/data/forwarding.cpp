@@ -132,8 +132,22 @@ Entry entry_for(Client& client, const CommandRow* row) {
   entry.write = row == nullptr || (row->flags & (kWrite | kMayReplicate)) != 0;
   entry.silent = !reply_wanted(client.session);
   entry.bound = client.session.in_multi;
+  if (entry.bound && is_slowed(row)) client.session.multi_writes = true;
   entry.evalsha = row != nullptr && row->handling == Handling::kEvalsha && !entry.bound;
   return entry;
+}
+
+bool is_slowed(const CommandRow* row) {
+  return row == nullptr || has_flag(*row, kWrite) ||
+         (has_flag(*row, kMayReplicate) && !has_flag(*row, kReadonly));
+}
+
+bool slowed(Worker& worker, Client& client, const CommandRow* row) {
+  const bool writes =
+      client.session.in_multi
+          ? row != nullptr && row->handling == Handling::kExec && client.session.multi_writes
+          : is_slowed(row);
+  return writes && !worker.pace().admits(client) && worker.pace().wait(client);
 }
 
 void answer(Worker& worker, Client& client, std::string_view text) {
@@ -220,11 +234,13 @@ StreamDecision stream_decision(Worker& worker, Client& client, const RequestFram
     return may_stream(row) ? StreamDecision::kStream : StreamDecision::kGather;
   }
   if (!client.session.authenticated || !may_stream(row)) return StreamDecision::kGather;
+  if (worker.pace().on() && slowed(worker, client, row)) return StreamDecision::kWait;
   if (!own_connection(worker, client)) return StreamDecision::kWait;
   Entry entry = entry_for(client, row);
   entry.repeatable = false;
   worker.record_command(row, CommandRoute::kDedicated);
   worker.forward(client, *client.dedicated, entry, {}, {});
+  client.paced_bytes = 0;  // it takes more than its share
   return StreamDecision::kStream;
 }
 

@@ -249,6 +249,10 @@ constexpr std::string_view kHelp[] = {
     "ELECT FORCE <node>",
     "    Makes a member the primary though it may lack acknowledged writes: when no fit one is "
     "left.",
+    "MEMBER REMOVE <node>",
+    "    Takes a node out of the group for good, a dead one too; the primary hands over first.",
+    "MEMBER ADD <node>",
+    "    Lets a node that was taken out in again. A new one joins by itself.",
     "HELP",
     "    This text.",
 };
@@ -429,7 +433,9 @@ Step handle_azimuth(Worker& worker, Client& client, const Request& request) {
   } else if (same_word(sub, "slowlog") && args.size() >= 3) {
     return handle_slowlog(worker, client, request);
   } else if ((same_word(sub, "switchover") && args.size() <= 3) ||
-             (same_word(sub, "elect") && args.size() == 4 && same_word(args[2], "force"))) {
+             (same_word(sub, "elect") && args.size() == 4 && same_word(args[2], "force")) ||
+             (same_word(sub, "member") && args.size() == 4 &&
+              (same_word(args[2], "add") || same_word(args[2], "remove")))) {
     return handle_group_wish(worker, client, request);
   } else {
     out = error_line("azimuth: unknown subcommand or wrong number of arguments. Try AZIMUTH HELP.");
@@ -458,7 +464,11 @@ void finish_token(Worker& worker, Client& client, const std::string& reply) {
 // The control thread answers, when the new primary is ready or cannot be had. The client may be
 // gone by then.
 void perform_group_wish(Worker& worker, Client& client, std::span<const std::string_view> args) {
-  const bool force = same_word(args[1], "elect");
+  Wish::Kind kind = Wish::Kind::kSwitchOver;
+  if (same_word(args[1], "elect"))
+    kind = Wish::Kind::kForce;
+  else if (same_word(args[1], "member"))
+    kind = same_word(args[2], "add") ? Wish::Kind::kAdd : Wish::Kind::kRemove;
   const std::string node(args.size() > 2 ? args.back() : std::string_view());
   client.wait = Wait::kAnswer;
   const auto tell = [&worker, ref = client.self](const std::string& why_not) {
@@ -471,7 +481,7 @@ void perform_group_wish(Worker& worker, Client& client, std::span<const std::str
       home.answered(*asking);
     });
   };
-  worker.process().ask_group(force, node, tell);
+  worker.process().ask_group(kind, node, tell);
 }
 
 }  // namespace azimuth

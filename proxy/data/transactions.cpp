@@ -90,6 +90,7 @@ Step handle_transaction(Worker& worker, Client& client, const Request& request,
       if (row.handling == Handling::kMulti) {
         session.in_multi = true;
         session.multi_commands = 0;
+        session.multi_writes = false;
       } else {
         session.watching = client.dedicated->watched = true;
       }

@@ -27,7 +27,8 @@ Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings>
       slowlog_(process.slowlog_ids, settings_->slowlog.threshold_us,
                settings_->slowlog.entries_max),
       random_(std::random_device{}()),
-      replica_(*this) {
+      replica_(*this),
+      pace_(*this) {
   uv_loop_init(&loop_);
   loop_.data = this;
   uv_async_init(&loop_, &wake_,
@@ -53,6 +54,7 @@ Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings>
     });
   }
   default_identity_ = &identity(false, "default", "", 2, 0);
+  if (links_) links_->on_pace_changed([this] { renew_pace(); });
 }
 
 Worker::~Worker() { AZIMUTH_CHECK(uv_loop_close(&loop_) == 0); }
@@ -330,10 +332,12 @@ void Worker::set_topology(std::shared_ptr<const Topology> topology, SocketAddres
   set_holding(topology_->holding);
   retarget(target_of(*topology_));
   replica_.set_topology(*topology_);
+  renew_pace();
   if (relays_) {
     const bool reads =
         topology_->local >= 0 && topology_->local != topology_->primary &&
         topology_->members[static_cast<size_t>(topology_->local)].readiness == Readiness::kReady;
+    relays_->refuse_tunnels_of(topology_->removed);
     relays_->set_reads_epoch(reads ? topology_->epoch : 0);
   }
 }
@@ -418,6 +422,7 @@ void Worker::forward(Client& client, Upstream& upstream, Entry entry, const Bloc
   entry.start_us = now_us();
   entry.strong = is_strong(client) && !entry.write && entry.kind == EntryKind::kReply;
   entry.quorum = needs_quorum(client, entry);
+  if (pace_.on() && entry.write) pace_.spend(client, bytes.size());
   ++client.inflight;
   client.upstream = &upstream;
   if (upstream.failing_fast() || (upstream.role() < Role::kDedicated && !upstream.ready() &&
@@ -495,6 +500,7 @@ void Worker::finish_drain() {
   for (auto& identity : identities_) close_identity(*identity);
   for (Upstream* upstream : all_upstreams()) upstream->begin_close();
   tunnel_.reset();
+  pace_.close();
   if (links_) links_->close();
   if (relays_) relays_->close();
   for (uv_handle_t* handle :

@@ -28,6 +28,7 @@
 #include <vector>
 
 #include "conf/settings.h"
+#include "health/leadership_messages.h"
 #include "proxy/control/metrics.h"
 #include "proxy/control/slowlog.h"
 #include "proxy/data/client.h"
@@ -39,6 +40,7 @@
 #include "proxy/data/target.h"
 #include "proxy/data/token.h"
 #include "proxy/data/upstream.h"
+#include "proxy/data/write_pace.h"
 #include "proxy/group/applied.h"
 #include "proxy/group/lease.h"
 #include "proxy/peer/links.h"
@@ -68,9 +70,11 @@ struct Process {
   // A worker has nothing in flight any more, while the topology says `holding` for this hand-over.
   // Any thread.
   std::function<void(unsigned worker, uint64_t hand_over)> worker_quiet;
-  // AZIMUTH SWITCHOVER, or ELECT FORCE. `answer` runs on the control thread: empty when the new
-  // primary is ready, else why not. Any thread; unset without a cluster.
-  std::function<void(bool force, std::string node, std::function<void(const std::string&)> answer)>
+  // AZIMUTH SWITCHOVER, ELECT FORCE, MEMBER. `answer` runs on the control thread: empty when the
+  // new primary is ready or the members are changed, else why not. Any thread; unset without a
+  // cluster.
+  std::function<void(Wish::Kind kind, std::string node,
+                     std::function<void(const std::string&)> answer)>
       ask_group;
   // AZIMUTH STATUS, INFO's section and the like; thread-safe.
   std::function<std::string()> status_json;
@@ -119,6 +123,9 @@ class Worker {
   void set_topology(std::shared_ptr<const Topology> topology, SocketAddress redis_address,
                     uint64_t hand_over);
   void set_extra_commands(std::shared_ptr<const ExtraCommands> commands);
+  // As long as this node is the primary's, each write is to wait for so long, here and at the nodes
+  // that send theirs here.
+  void set_pace(uint32_t delay_us);
   const WorkerMetrics& metrics() const { return metrics_; }
   const LinkMetrics& link_metrics() const { return link_metrics_; }
   // On the worker's thread; null without a cluster. The tunnel of this node's Redis: worker 0 only.
@@ -201,6 +208,9 @@ class Worker {
   Replica& replica() { return replica_; }
   const Replica& replica() const { return replica_; }
   unsigned index() const { return index_; }
+  WritePace& pace() { return pace_; }
+  // A client that waits: takes what it has sent since, up to `most` in all.
+  void read_on(Client& client, size_t most);
 
   // --- for the commands that azimuth answers (local_commands.cpp, client_commands.cpp)
   Process& process() { return process_; }
@@ -319,6 +329,7 @@ class Worker {
   void give_back(Upstream& upstream);
   void keep_spare(Identity& identity);
   void retarget(const Target& target);
+  void renew_pace();
   bool carry_over(Client& client, Upstream& upstream);
   void set_holding(bool holding);
   void check_quiet();
@@ -381,6 +392,8 @@ class Worker {
   // Peers: links are made by streams of ours and of theirs; what theirs want goes through relays.
   LinkMetrics link_metrics_;
   Replica replica_;
+  WritePace pace_;
+  uint32_t own_pace_us_ = 0;
   uint32_t batches_ = 0;
   uint32_t sharing_ = 0;  // clients that have a scope
   std::optional<Relays> relays_;

@@ -115,6 +115,7 @@ Group::Group(uv_loop_t* loop, const Settings& settings, Membership membership, L
       started_(clock_now()),
       gossip_(first_record(settings, membership_), gossip_times(*settings.cluster), started_),
       leadership_(leadership_settings(settings), membership_.saved, membership_.boot, started_),
+      back_pressure_(settings.back_pressure),
       sealed_(membership_.keys.datagram, cluster_, random_bytes(SealedDatagrams::kRandomBytes)),
       seeds_(settings.cluster->seeds, membership_.address) {
   topology_ = std::make_shared<const Topology>(topology_of(sight()));
@@ -171,6 +172,7 @@ void Group::turn() {
     watch_id(now);
     take_leadership(now);
     publish(now);
+    press_back(now);
   } while (again_ && ++rounds < kRoundsPerTurnMax);
   turning_ = false;
   arm_timer(clock_now());
@@ -231,6 +233,9 @@ void Group::take_leadership(Instant now) {
     if (event.name == kWishRefusedEvent || event.name == kHandOverFailedEvent) {
       wishes_.refuse(now, event.text);
     }
+  }
+  if (has_say()) {
+    for (const WishResult& result : outbox.results) member_wishes_.on_result(now, result);
   }
   for (const LeadershipOutbox::Send& each : outbox.sends) {
     if (has_say()) {
@@ -336,6 +341,30 @@ void Group::publish(Instant now) {
   hooks_.on_news();
 }
 
+// What the replicas have told in their grants becomes the delay of the next writes. (A hand-over
+// holds them, and waits for nothing else.)
+void Group::press_back(Instant now) {
+  const bool leads = published_.leading && published_.leader_ready && !published_.handing_over;
+  if (leads && !back_pressure_.due(now)) return;
+  if (leads) {
+    back_pressure_.on_progress(now, redis_->pilot().facts().offset, leadership_.replicas());
+    for (const std::string& id : back_pressure_.to_ask(now)) {
+      leadership_.ask_again(now, id);
+      again_ = true;
+    }
+  } else {
+    back_pressure_.on_rest(now);
+  }
+  for (const BackPressure::Event& event : back_pressure_.take_events()) {
+    log_event(event.warning ? LogLevel::kWarn : LogLevel::kInfo, event.name,
+              {{"node", event.replica}, {"text", event.text}});
+  }
+  const std::uint32_t delay_us = back_pressure_.delay_us();
+  if (std::exchange(write_delay_us_, delay_us) != delay_us && hooks_.on_write_delay) {
+    hooks_.on_write_delay(delay_us);
+  }
+}
+
 void Group::on_tick() {
   const Instant now = clock_now();
   if (gossip_.next_wakeup() <= now) gossip_.on_tick(now, random());
@@ -351,7 +380,9 @@ void Group::arm_timer(Instant now) {
   Instant next = earlier_of(gossip_.next_wakeup(), now + kLookAround);
   next = earlier_of(next, leadership_.next_wakeup());
   next = earlier_of(next, earlier_of(seeds_.next_wakeup(), wishes_.next_wakeup()));
+  next = earlier_of(next, member_wishes_.next_wakeup());
   if (unsaved_) next = earlier_of(next, save_again_);
+  next = earlier_of(next, back_pressure_.next_wakeup());
   uv_update_time(loop_);  // the turn may have taken time
   uv_timer_start(
       timer_, [](uv_timer_t* timer) { static_cast<Group*>(timer->data)->on_tick(); },
@@ -383,44 +414,8 @@ void Group::set_redis_settings(const RedisSettings& settings) {
   if (redis_) redis_->set_settings(settings);
 }
 
-void Group::switch_over(const std::string& to, Wishes::Answer answer) {
-  if (!to.empty() && published_.leader == to) return answer(to + " is the primary already");
-  ask(Wish::Kind::kSwitchOver, to, std::move(answer));
-}
-
-void Group::force(const std::string& node, Wishes::Answer answer) {
-  ask(Wish::Kind::kForce, node, std::move(answer));
-}
-
-void Group::ask(Wish::Kind kind, const std::string& node, Wishes::Answer answer) {
-  const Instant now = clock_now();
-  wishes_.add(now, kind, node, std::move(answer));
-  offer_wishes(now);
-  turn();
-}
-
-void Group::offer_wishes(Instant now) {
-  wishes_.offer(now, published_, [&](Wish::Kind kind, const std::string& node) {
-    if (!has_say()) return leaving_ ? "the node is leaving" : mute_reason();
-    Outcome taken = is_sidecar()                      ? pass_on(kind, node)
-                    : kind == Wish::Kind::kSwitchOver ? leadership_.switch_over(now, node)
-                                                      : leadership_.force(now, node);
-    return taken.ok() ? std::string() : taken.error().message;
-  });
-}
-
-// A sidecar's leadership knows nobody: the primary, or any voter where there is none, is asked.
-Outcome Group::pass_on(Wish::Kind kind, const std::string& node) {
-  std::string whom = published_.leader;
-  for (const NodeRecord* each : gossip_.nodes()) {
-    if (!whom.empty()) break;
-    if (each->wants_vote && each->status == NodeStatus::kAlive) whom = each->id;
-  }
-  if (whom.empty()) {
-    return make_error(ErrorCode::kUnavailable, Fault::kPeer, "no node that votes answers");
-  }
-  send(whom, Wish{kind, random(), node});
-  return Done{};
+void Group::set_back_pressure(const BackPressureSettings& settings) {
+  back_pressure_.set_ramp(settings);
 }
 
 void Group::prepare_to_leave() {
@@ -431,8 +426,9 @@ void Group::prepare_to_leave() {
 
 bool Group::has_successor() const {
   const std::vector<const NodeRecord*> others = gossip_.nodes();
-  return std::any_of(others.begin(), others.end(), [](const NodeRecord* each) {
-    return each->member && each->wants_vote &&
+  const Electorate& electorate = leadership_.state().electorate;
+  return std::any_of(others.begin(), others.end(), [&](const NodeRecord* each) {
+    return each->member && each->wants_vote && !electorate.removes(each->id) &&
            (each->status == NodeStatus::kAlive || each->status == NodeStatus::kSuspect);
   });
 }
@@ -443,6 +439,7 @@ void Group::leave() {
   lease_.drop();
   gossip_.leave(clock_now(), random());
   wishes_.end("the node is leaving");
+  member_wishes_.end("the node is leaving");
   leadership_.on_rest(clock_now());
   turn();  // the goodbyes do not wait for anything
   if (redis_) redis_->leave();
@@ -455,6 +452,7 @@ void Group::close() {
   closing_ = leaving_ = true;
   lease_.drop();
   wishes_.end("the node stops");
+  member_wishes_.end("the node stops");
   socket_.reset();
   if (redis_) redis_->close();
   if (timer_ == nullptr) return;

@@ -24,12 +24,14 @@
 
 #include "conf/result.h"
 #include "conf/settings.h"
+#include "health/back_pressure.h"
 #include "health/gossip.h"
 #include "health/leadership.h"
 #include "proxy/control/status.h"
 #include "proxy/data/socket.h"
 #include "proxy/group/applied.h"
 #include "proxy/group/lease.h"
+#include "proxy/group/member_wishes.h"
 #include "proxy/group/seeds.h"
 #include "proxy/group/state_file.h"
 #include "proxy/group/topology_of.h"
@@ -59,6 +61,8 @@ class Group {
     std::function<void(const std::shared_ptr<const Topology>&)> on_topology;
     // What describe() says has changed.
     std::function<void()> on_news;
+    // While this node leads: how long each write is to wait, since a replica does not keep up.
+    std::function<void(std::uint32_t delay_us)> on_write_delay;
     // Open this epoch's tunnel port and cut all others (0: all); on_tunnel_port() answers.
     std::function<void(std::uint64_t epoch)> want_tunnel;
     // Where that tunnel leads, and which lineage may be copied through it.
@@ -81,11 +85,14 @@ class Group {
   // No worker has a write in flight any more, while the topology says `holding`.
   void on_drained();
   void set_redis_settings(const RedisSettings& settings);
+  void set_back_pressure(const BackPressureSettings& settings);
 
   // An operator's wishes. `answer` is called once: empty when the new primary is ready, else why
   // not.
   void switch_over(const std::string& to, Wishes::Answer answer);
   void force(const std::string& node, Wishes::Answer answer);
+  // Takes a node out of the group, or lets it in again. `answer`: empty when a majority knows.
+  void change_members(Wish::Kind kind, const std::string& node, MemberWishes::Answer answer);
   // This node's Redis takes the writes, or is about to.
   bool leading() const { return published_.leading; }
 
@@ -122,14 +129,17 @@ class Group {
   bool save(std::optional<GroupState>& state, Instant now);
   void order(const RedisOrder& wanted);
   void set_tunnel();
-  Outcome pass_on(Wish::Kind kind, const std::string& node);
-  void ask(Wish::Kind kind, const std::string& node, Wishes::Answer answer);
-  void offer_wishes(Instant now);
   // Why the node has no say.
   std::string mute_reason() const;
   void set_lease();
   void publish(Instant now);
+  void press_back(Instant now);
   void arm_timer(Instant now);
+
+  // group_wishes.cpp
+  Outcome pass_on(const Wish& wish);
+  void ask(Wish::Kind kind, const std::string& node, Wishes::Answer answer);
+  void offer_wishes(Instant now);
 
   // group_mail.cpp
   void start_redis();
@@ -164,11 +174,14 @@ class Group {
 
   Gossip gossip_;
   Leadership leadership_;
+  BackPressure back_pressure_;
+  std::uint32_t write_delay_us_ = 0;     // that the workers were told
   std::unique_ptr<RedisControl> redis_;  // of a member
   SealedDatagrams sealed_;
   std::unique_ptr<DatagramSocket> socket_;
   Seeds seeds_;
   Wishes wishes_;
+  MemberWishes member_wishes_;
 
   LocalRedis told_;  // what leadership was last told of Redis
   RedisOrder ordered_;

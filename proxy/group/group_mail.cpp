@@ -238,6 +238,15 @@ void Group::describe(NodeReport& report) const {
   if (!has_say() && !leaving_) report.why = mute_reason();
   report.cluster->name = cluster_;
   report.cluster->switchover = wishes_.last();
+  report.cluster->change = member_wishes_.last();
+  report.cluster->write_delay_us = back_pressure_.delay_us();
+  for (MemberStatus& member : report.members) {
+    const auto known = back_pressure_.replicas().find(member.id);
+    if (known == back_pressure_.replicas().end()) continue;
+    const BackPressure::Replica& replica = known->second;
+    member.pressure = MemberPressure{std::string(to_string(replica.standing)), replica.lag_bytes,
+                                     replica.behind.ms, replica.position, replica.weight};
+  }
   std::vector<NamedCount>& counts = report.cluster->datagrams;
   const DatagramSocket::Counters sockets =
       socket_ ? socket_->counters() : DatagramSocket::Counters{};
@@ -258,6 +267,7 @@ void Group::describe(NodeReport& report) const {
 std::string Group::why_not_ready() const {
   // A primary that serves is ready, whatever else there is to say of it.
   const bool serves = published_.leader_ready && !published_.leader.empty() && has_say();
+  if (published_.removed && has_say()) return published_.why;
   if (serves) return published_.leading ? "" : published_.why;
   if (!has_say() && !leaving_) return mute_reason();
   return published_.why.empty() ? "the group has no primary" : published_.why;

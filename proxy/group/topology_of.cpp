@@ -35,6 +35,7 @@ bool is_primary(const GroupView& view, std::string_view id) {
 }
 
 std::string role_of(const GroupSight& sight) {
+  if (sight.view.removed) return "removed";
   if (!sight.self.member) return sight.self.wants_vote ? "witness" : "sidecar";
   return sight.view.leading && is_primary(sight.view, sight.self.id) ? "primary" : "replica";
 }
@@ -86,13 +87,14 @@ Topology topology_of(const GroupSight& sight) {
   topology.epoch = sight.view.epoch;
   topology.holding = sight.view.handing_over;
   topology.quorum_replicas = quorum_replicas_of(sight);
+  topology.removed = sight.view.electorate.removed;
   if (!sight.forks.empty() && sight.forks.back().epoch == sight.view.epoch) {
     for (const Fork& each : sight.forks) topology.starts.push_back({each.epoch, each.begin});
   }
   if (!sight.view.leader_ready || sight.view.leader.empty()) topology.why = sight.view.why;
   for (const NodeRecord* record : nodes_of(sight)) {
-    if (!record->member) continue;
     const bool own = record == &sight.self;
+    if (!record->member || (!own && sight.view.electorate.removes(record->id))) continue;
     const auto index = static_cast<int>(topology.members.size());
     if (is_primary(sight.view, record->id)) topology.primary = index;
     if (own) topology.local = index;
@@ -194,9 +196,11 @@ void describe(const GroupSight& sight, NodeReport& report) {
   report.why = view.why;
   ClusterReport& cluster = report.cluster.emplace();
   cluster.voters = view.electorate.voters;
+  cluster.removed = view.electorate.removed;
   std::vector<std::string> unseen = view.electorate.voters;
   for (const NodeRecord* record : nodes_of(sight)) {
     std::erase(unseen, record->id);
+    if (record != &sight.self && view.electorate.removes(record->id)) continue;
     if (record->member) {
       report.members.push_back(member_status(sight, *record));
     } else if (record->wants_vote) {

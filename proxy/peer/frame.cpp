@@ -11,7 +11,7 @@ namespace {
 
 bool known(std::uint8_t type) {
   return type >= static_cast<std::uint8_t>(FrameType::kHello) &&
-         type <= static_cast<std::uint8_t>(FrameType::kPacked);
+         type <= static_cast<std::uint8_t>(FrameType::kPace);
 }
 
 }  // namespace
@@ -118,6 +118,19 @@ void write_frame_header(char* to, FrameType type, std::uint32_t stream, std::siz
       static_cast<char>(type), byte(n, 16),      byte(n, 8),      byte(n, 0),
       byte(stream, 24),        byte(stream, 16), byte(stream, 8), byte(stream, 0)};
   std::memcpy(to, header, kFrameHeaderBytes);
+}
+
+std::string encode_pace(std::uint32_t delay_us) {
+  WireWriter out;
+  out.number(delay_us);
+  return out.take();
+}
+
+std::optional<std::uint32_t> decode_pace(std::string_view payload) {
+  WireReader in(payload);
+  const std::uint64_t delay_us = in.number();
+  if (!in.ok()) return std::nullopt;
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(delay_us, kWriteDelayUsMax));
 }
 
 bool FrameReader::read_header(const char*& p, const char* end) {

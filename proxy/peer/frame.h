@@ -33,6 +33,7 @@ enum class FrameType : std::uint8_t {
   kPing = 8,
   kPong = 9,
   kPacked = 10,  // plain text; all that follows it in its direction is packed (proxy/peer/pack.h)
+  kPace = 11,    // how many microseconds each write is to wait; of the link
 };
 
 // What a stream is for; said when it is opened.
@@ -73,12 +74,15 @@ std::string encode(const OpenFrame& frame);
 std::string encode(const EndFrame& frame);
 std::string encode_window(std::uint64_t credit);
 std::string encode_packed(std::uint32_t format);
+std::string encode_pace(std::uint32_t delay_us);
 std::optional<HelloFrame> decode_hello(std::string_view payload);
 // A kind that this release does not know comes back as it is, to be refused.
 std::optional<OpenFrame> decode_open(std::string_view payload);
 std::optional<EndFrame> decode_end(std::string_view payload);
 std::optional<std::uint64_t> decode_window(std::string_view payload);
 std::optional<std::uint32_t> decode_packed(std::string_view payload);
+// A delay that is longer than any setting makes it is cut.
+std::optional<std::uint32_t> decode_pace(std::string_view payload);
 
 // Writes a header to `to`, which has room for kFrameHeaderBytes. `size` <= kLinkFrameBytesMax.
 void write_frame_header(char* to, FrameType type, std::uint32_t stream, std::size_t size);

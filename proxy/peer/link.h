@@ -73,6 +73,8 @@ class Stream {
 
   StreamKind kind() const { return kind_; }
   std::uint64_t epoch() const { return epoch_; }
+  // The node that the peer says it is; it has shown that it knows the cluster key.
+  const std::string& peer_node() const;
   // Bytes that send() has taken so far.
   std::uint64_t sent() const { return sent_; }
 
@@ -140,6 +142,10 @@ class Link {
   void die(LinkFault fault, std::string_view why);
   // This process stood still: its peers were not silent.
   void excuse_silence(std::uint64_t now_ms) { heard_ms_ = now_ms; }
+  // How long the peer, as the primary, wants each write to wait; and tells it the same (of a link
+  // that it has made).
+  std::uint32_t pace_us() const { return pace_us_; }
+  void tell_pace(std::uint32_t delay_us);
 
   bool up() const { return state_ == State::kUp; }
   bool dead() const { return state_ == State::kDead; }
@@ -169,6 +175,7 @@ class Link {
   void on_open(std::uint32_t id, std::string_view payload);
   void on_end(Stream& stream, std::string_view payload);
   void on_window(Stream& stream, std::string_view payload);
+  void on_pace(std::string_view payload);
   void on_data(const BlockRef& block, std::uint32_t id, std::string_view bytes);
   void feed_starved();
   Stream* find(std::uint32_t id);
@@ -219,6 +226,7 @@ class Link {
   std::unordered_map<std::uint32_t, std::unique_ptr<Stream>> streams_;
   Stream* last_found_ = nullptr;
   std::vector<std::uint32_t> starving_;
+  std::uint32_t pace_us_ = 0;
   std::uint32_t last_id_ = 0;      // the highest stream number so far
   std::uint64_t deadline_ms_ = 0;  // of the handshake
   bool heard_ = false;             // anything at all

@@ -95,6 +95,8 @@ void Stream::note_consumed(std::size_t n) {
   link_->put_frame(FrameType::kWindow, id_, encode_window(std::exchange(consumed_, 0)));
 }
 
+const std::string& Stream::peer_node() const { return link_->peer().node; }
+
 void Stream::opened() {
   if (!gone_) link_->put_frame(FrameType::kOpened, id_, {});
 }
@@ -270,6 +272,7 @@ void Link::on_frame(const FrameView& frame) {
   if (frame.type == FrameType::kHello) return on_hello(frame.bytes);
   if (!up()) return protocol_error("a frame before HELLO");
   if (frame.type == FrameType::kOpen) return on_open(frame.stream, frame.bytes);
+  if (frame.type == FrameType::kPace) return on_pace(frame.bytes);
   if (frame.type == FrameType::kPing) return put_frame(FrameType::kPong, 0, {});
   if (frame.type == FrameType::kPong) return;
   if (frame.type == FrameType::kPacked) return on_packed(frame.bytes);
@@ -289,6 +292,7 @@ void Link::on_frame(const FrameView& frame) {
       return on_window(*stream, frame.bytes);
     case FrameType::kEnd:
       return on_end(*stream, frame.bytes);
+    case FrameType::kPace:
     case FrameType::kHello:
     case FrameType::kOpen:
     case FrameType::kData:
@@ -297,6 +301,17 @@ void Link::on_frame(const FrameView& frame) {
     case FrameType::kPacked:
       break;
   }
+}
+
+void Link::on_pace(std::string_view payload) {
+  const auto delay_us = decode_pace(payload);
+  if (!delay_us) return protocol_error("a PACE that makes no sense");
+  if (!opener_ || std::exchange(pace_us_, *delay_us) == *delay_us) return;
+  links_.tell_pace_changed();
+}
+
+void Link::tell_pace(std::uint32_t delay_us) {
+  if (up()) put_frame(FrameType::kPace, 0, encode_pace(delay_us));
 }
 
 void Link::on_hello(std::string_view payload) {

@@ -122,6 +122,8 @@ void Links::on_link_up(Link& link) {
   if (link.opener()) {
     const auto at = peers_.find(link.name());
     if (at != peers_.end()) at->second.backoff.reset();
+  } else if (pace_us_ != 0) {
+    link.tell_pace(pace_us_);
   }
   log_event(LogLevel::kDebug, "link_up",
             {{"peer", link.name()},
@@ -152,6 +154,7 @@ void Links::on_link_dead(Link& link, bool was_up, LinkFault fault, std::string_v
     AZIMUTH_CHECK(at != peers_.end() && at->second.link.get() == &link);
     if (!was_up) note_failure(at->second, link.name(), why);
     buried_links_.push_back(std::move(at->second.link));
+    if (link.pace_us() != 0) tell_pace_changed();
   } else {
     const auto at = std::find_if(accepted_.begin(), accepted_.end(),
                                  [&](const auto& each) { return each.get() == &link; });
@@ -196,6 +199,18 @@ void Links::count_fault(LinkFault fault, bool was_up) {
       break;
   }
   if (was_up) metrics_.links_lost.add();
+}
+
+// --- the pace of writes ------------------------------------------------------------------------
+
+void Links::set_pace(std::uint32_t delay_us) {
+  if (std::exchange(pace_us_, delay_us) == delay_us) return;
+  for (const auto& link : accepted_) link->tell_pace(delay_us);
+}
+
+std::uint32_t Links::pace_us(const SocketAddress& address) const {
+  const auto at = peers_.find(address_text(address, false));
+  return at != peers_.end() && at->second.link != nullptr ? at->second.link->pace_us() : 0;
 }
 
 // --- links that others make --------------------------------------------------------------------

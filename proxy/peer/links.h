@@ -98,6 +98,14 @@ class Links {
   // A connection that was accepted elsewhere.
   void accept(int fd);
 
+  // As the primary: tells all that have made a link, now and later, how long each write of theirs
+  // is to wait before it is sent here. 0: not at all.
+  void set_pace(std::uint32_t delay_us);
+  // ... and what the node at `address` has told us; 0 where there is no link. `changed` is called
+  // when it may be another.
+  std::uint32_t pace_us(const SocketAddress& address) const;
+  void on_pace_changed(std::function<void()> changed) { pace_changed_ = std::move(changed); }
+
   // One write for each link. Calls no user.
   void flush();
   // Ends every link at once; the users of their streams hear of it from inside. Later nobody hears
@@ -146,6 +154,9 @@ class Links {
   // The link is dead: takes it out of the tables, frees it later.
   void on_link_dead(Link& link, bool was_up, LinkFault fault, std::string_view why);
   void on_link_up(Link& link);
+  void tell_pace_changed() {
+    if (pace_changed_) pace_changed_();
+  }
   void count_fault(LinkFault fault, bool was_up);
   void make_room_for_handshake();
   std::unique_ptr<SecureChannel> make_channel(bool opener);
@@ -164,6 +175,8 @@ class Links {
   StreamHost* host_;
   LinkMetrics& metrics_;
   std::function<std::uint64_t()> random_;
+  std::function<void()> pace_changed_;
+  std::uint32_t pace_us_ = 0;  // that the others are told
   std::shared_ptr<SecureChannelMaker> channels_;
   uv_timer_t* tick_ = nullptr;
   uv_timer_t* soon_ = nullptr;

@@ -13,6 +13,7 @@ class Relays::Relay final : public Pipe {
       : Pipe(owner.loop_, owner.scratch_),
         kind(stream.kind()),
         epoch(stream.epoch()),
+        node(stream.peer_node()),
         owner_(owner) {
     stream.set_user(*this);
     join(stream);
@@ -36,6 +37,7 @@ class Relays::Relay final : public Pipe {
 
   const StreamKind kind;
   const std::uint64_t epoch;
+  const std::string node;
   bool dirty = false;
   bool parked = false;
 
@@ -85,6 +87,7 @@ Relays::~Relays() { close(); }
 
 bool Relays::takes(const Stream& stream) const {
   if (closed_ || redis_.size == 0 || relays_.size() >= most_) return false;
+  if (stream.kind() == StreamKind::kTunnel && is_removed(stream.peer_node())) return false;
   if (stream.kind() == StreamKind::kReads) {
     return stream.epoch() != 0 && stream.epoch() == reads_epoch_;
   }
@@ -106,6 +109,23 @@ void Relays::on_stream_offered(Stream& stream) {
   metrics_.relays_opened.add();
   metrics_.relays.add(1);
   made.begin(fd);
+}
+
+bool Relays::is_removed(std::string_view node) const {
+  return std::find(removed_.begin(), removed_.end(), node) != removed_.end();
+}
+
+void Relays::refuse_tunnels_of(const std::vector<std::string>& nodes) {
+  if (nodes == removed_) return;
+  removed_ = nodes;
+  std::vector<Relay*> refused;
+  for (auto& [pointer, relay] : relays_) {
+    if (relay->kind == StreamKind::kTunnel && is_removed(relay->node)) refused.push_back(pointer);
+  }
+  for (Relay* relay : refused) {
+    metrics_.relays_refused.add();
+    relay->finish(StreamEnd::kRefused);
+  }
 }
 
 void Relays::set_login(std::string_view username, std::string_view password) {

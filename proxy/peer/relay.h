@@ -38,6 +38,8 @@ class Relays final : public StreamHost {
   void set_login(std::string_view username, std::string_view password);
   // The epoch that this node leads or led last: tunnels of no other are let in. 0: none.
   void set_tunnel_epoch(std::uint64_t epoch) { tunnel_epoch_ = epoch; }
+  // Nodes that were taken out of the group: their Redises get nothing from this one.
+  void refuse_tunnels_of(const std::vector<std::string>& nodes);
   // The epoch in which the local Redis is a replica that may be read; 0: it is none. Streams of
   // reads of other epochs end.
   void set_reads_epoch(std::uint64_t epoch);
@@ -66,6 +68,7 @@ class Relays final : public StreamHost {
   friend class Relay;
   void bury(Relay& relay);
   bool takes(const Stream& stream) const;
+  bool is_removed(std::string_view node) const;
 
   uv_loop_t* loop_;
   LinkMetrics& metrics_;
@@ -75,6 +78,7 @@ class Relays final : public StreamHost {
   std::vector<char> scratch_;
   std::uint64_t tunnel_epoch_ = 0;
   std::uint64_t reads_epoch_ = 0;
+  std::vector<std::string> removed_;
   std::size_t commands_ = 0;
   std::size_t most_ = kRelaysMax;
   bool holding_ = false;

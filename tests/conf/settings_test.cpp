@@ -160,7 +160,7 @@ TEST_CASE("each mistake is told with its position and what to write instead") {
       {"[[nodes]]\nid = \"a\"\n[[nodes]]", "5:1: unknown table [nodes]: write [node]"},
       {"[tls]",
        "5:2: unknown table [tls]: the tables are node, redis, listen, peer, admin, "
-       "cluster, reads, limits, log, slowlog"},
+       "cluster, reads, back_pressure, limits, log, slowlog"},
       {"[log.file]\nname = \"x\"", "5:6: unknown key \"file\" in [log]: the keys are level"},
       // tables of the wrong shape
       {"[[admin]]\naddress = \"127.0.0.1:1\"",
@@ -226,6 +226,9 @@ TEST_CASE("each mistake is told with its position and what to write instead") {
        "azimuth would connect to itself: write another one"},
       {"[peer]\naddress = \"10.0.0.1:7380\"",
        "5:2: [peer] is of no use without a cluster: write a [cluster] too, or no [peer]"},
+      {"[back_pressure]\nstart_bytes = 67108864",
+       "6:15: start_bytes = 67108864 is not below full_bytes = 50331648: write where the ramp "
+       "begins and where it ends"},
       {"[limits]\nbuffered_bytes_max = 16777216",
        "6:22: client_output_bytes_max = 67108864 is more than buffered_bytes_max = 16777216, which "
        "all clients share: write a smaller or a larger one"},

@@ -25,6 +25,7 @@ class ClusterNode:
         self.cluster = cluster
         self.name = name
         self.id = node_id or name
+        self.region = "r1"
         self.member = member
         self.voter = voter
         self.bootstrap = bootstrap
@@ -45,7 +46,7 @@ class ClusterNode:
 
     def write(self):
         seeds = self.seeds if self.seeds is not None else self.cluster.seeds()
-        lines = [f'[node]\nid = "{self.id}"\nzone = "z-{self.name}"\nregion = "r1"\n'
+        lines = [f'[node]\nid = "{self.id}"\nzone = "z-{self.name}"\nregion = "{self.region}"\n'
                  f'workers = {self.cluster.workers}\ndata_dir = "{self.data_dir}"']
         if self.redis:
             lines.append(f'[redis]\naddress = "{self.redis.endpoint}"')

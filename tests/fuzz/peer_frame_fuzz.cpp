@@ -49,6 +49,7 @@ void check_payload(std::string_view bytes) {
           end->end == StreamEnd::kLost);
   }
   if (const auto credit = decode_window(bytes)) AGREE(*credit <= kTunnelWindowBytes);
+  if (const auto pace = decode_pace(bytes)) AGREE(*pace <= kWriteDelayUsMax);
 }
 
 Story read(std::string_view bytes, std::size_t step) {

@@ -16,7 +16,7 @@ GroupState sample() {
   state.promised_to = "b2";
   state.accepted = 5;
   state.leader = "a1";
-  state.electorate = {3, 4, {"a1", "b2", "c3"}};
+  state.electorate = {3, 4, {"a1", "b2", "c3"}, {"d4", "e5"}};
   state.forks = {{1, "r1", 0}, {3, "r3", 120}, {5, "r5", 300}};
   state.adopted = true;
   state.intact_run_id = "run7";

@@ -116,6 +116,7 @@ void World::collect(const std::string& id) {
         jitter == 0 ? 0 : static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(jitter));
     letters_.emplace(now_ + delay + late, Letter{id, send.to, std::move(*message)});
   }
+  node.results.insert(node.results.end(), out.results.begin(), out.results.end());
   for (const LeadershipOutbox::Event& event : out.events) {
     ++events_[event.name];
     if (std::getenv("AZIMUTH_LEADERSHIP_LOG"))
@@ -132,6 +133,12 @@ Outcome World::switch_over(const std::string& asked, const std::string& to) {
   Outcome outcome = nodes_.at(asked).machine->switch_over(Instant{now_}, to);
   collect(asked);
   return outcome;
+}
+
+void World::change_members(const std::string& asked, Wish::Kind kind, const std::string& node,
+                           std::uint64_t id) {
+  nodes_.at(asked).machine->change_members(Instant{now_}, kind, node, id);
+  collect(asked);
 }
 
 void World::inject(const std::string& to, const std::string& from, const GroupMessage& message) {
@@ -216,7 +223,8 @@ void World::step_redis(const std::string& id) {
       const FakeRedis& from = found->second.redis;
       const bool up = found->second.machine && !found->second.paused &&
                       found->second.machine->view().lease_until > Instant{now_} && from.alive &&
-                      from.master && from.replid == order.replid && linked(id, order.leader) &&
+                      !found->second.machine->view().electorate.removes(id) && from.master &&
+                      from.replid == order.replid && linked(id, order.leader) &&
                       linked(order.leader, id);
       if (!up) break;
       if (redis.replid != from.replid) {

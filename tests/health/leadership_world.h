@@ -43,6 +43,7 @@ struct Node {
   bool paused = false;
   FakeRedis redis;
   Words refusals;  // events of note
+  std::vector<WishResult> results;
 };
 
 class World {
@@ -66,6 +67,8 @@ class World {
   // An operator takes the loss of writes upon himself.
   void forgive() { acknowledged_.clear(); }
   Outcome switch_over(const std::string& asked, const std::string& to);
+  void change_members(const std::string& asked, Wish::Kind kind, const std::string& node,
+                      std::uint64_t id);
   // A message that nobody sent arrives now.
   void inject(const std::string& to, const std::string& from, const GroupMessage& message);
   Outcome force(const std::string& asked, const std::string& to);

@@ -320,6 +320,36 @@ TEST_CASE("the pages by path") {
   CHECK(admin_page("/readyz", sources).body == "not ready: Redis is down\n");
 }
 
+TEST_CASE("a primary tells what it makes of its replicas' lag") {
+  Node node;
+  node.status.role = "primary";
+  MemberStatus replica{"b1", "z2", "r1", "replica", true, true, {7, 1000}, 234};
+  replica.pressure = MemberPressure{"hopeless", 500, 1500, 1.25, 0.5};
+  node.status.members.push_back(replica);
+  node.status.cluster.emplace().write_delay_us = 2500;
+  node.first->writes_delayed.add(3);
+  node.second->write_delay_us.add(4'500'000);
+  node.second->write_delay_now_us.set(2500);
+  const auto status = nlohmann::json::parse(status_json(node.status, node.workers));
+  CHECK(status["cluster"]["back_pressure"]["write_delay_us"] == 2500);
+  CHECK(status["cluster"]["back_pressure"]["replicas"]["b1"] ==
+        nlohmann::json({{"standing", "hopeless"},
+                        {"lag", 500},
+                        {"lag_ms", 1500},
+                        {"position", 1.25},
+                        {"weight", 0.5}}));
+  CHECK(status["cluster"]["back_pressure"]["replicas"].size() == 1);
+  const auto samples = samples_of(prometheus_text(node.status, node.workers));
+  CHECK(samples.at("azimuth_replica_counts{member=\"b1\",zone=\"z2\"}") == "0");
+  CHECK(samples.at("azimuth_write_delay_seconds") == "0.0025");
+  CHECK(samples.at("azimuth_writes_delayed_total") == "3");
+  CHECK(samples.at("azimuth_write_delay_seconds_total") == "4.5");
+  const auto table = status_table(status_json(node.status, node.workers));
+  REQUIRE(table.ok());
+  CHECK(table->find("each waits 2.50 ms") != std::string::npos);
+  CHECK(table->find("b1 is left behind") != std::string::npos);
+}
+
 TEST_CASE("process facts are those of this process") {
   const ProcessFacts facts = read_process_facts();
   CHECK(facts.resident_bytes > 1000000);

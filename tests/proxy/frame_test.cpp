@@ -122,6 +122,11 @@ TEST_CASE("payloads read back; what a newer release appends is skipped, what is 
 
   CHECK(decode_window(encode_window(kTunnelWindowBytes)) == kTunnelWindowBytes);
   CHECK_FALSE(decode_window(encode_window(kTunnelWindowBytes + 1)));
+
+  CHECK(decode_pace(encode_pace(0)) == 0U);
+  CHECK(decode_pace(encode_pace(123'456) + "more") == 123'456U);
+  CHECK(decode_pace(encode_pace(UINT32_MAX)) == kWriteDelayUsMax);
+  CHECK_FALSE(decode_pace(""));
 }
 
 TEST_CASE("I6: an end for a reason that is not known promises nothing") {

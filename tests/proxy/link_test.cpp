@@ -231,6 +231,29 @@ TEST_CASE("a quiet link with streams lives on by its heartbeat") {
   CHECK(user.ends == 0);
 }
 
+TEST_CASE("the pace of writes is told on each link, to whoever made it, and goes with the link") {
+  Pair pair;
+  int changes = 0;
+  pair.near.links.on_pace_changed([&] { ++changes; });
+  pair.far.links.set_pace(5000);
+  CHECK(pair.near.links.pace_us(pair.far.address) == 0);  // no link, nothing said
+  User user;
+  pair.open(user);
+  REQUIRE(pair.loop.until([&] { return pair.near.links.pace_us(pair.far.address) == 5000; }));
+  pair.far.links.set_pace(700);
+  REQUIRE(pair.loop.until([&] { return pair.near.links.pace_us(pair.far.address) == 700; }));
+  CHECK(changes == 2);
+  // Who has made the link does not say how it is to be slowed.
+  pair.near.links.set_pace(9000);
+  user.say("x");
+  REQUIRE(pair.loop.until([&] { return pair.host.users.back()->heard_bytes == 1; }));
+  CHECK(pair.near.links.pace_us(pair.far.address) == 700);
+  pair.far.links.close();
+  REQUIRE(pair.loop.until([&] { return user.ends == 1; }));
+  CHECK(pair.near.links.pace_us(pair.far.address) == 0);
+  CHECK(changes == 3);
+}
+
 TEST_CASE("a user may close its stream, and open another, inside any call") {
   Pair pair;
   pair.host.on_new = echo;

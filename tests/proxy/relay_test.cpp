@@ -127,6 +127,29 @@ TEST_CASE("I4: reads pass while this node's Redis is a replica in their epoch, w
   REQUIRE(group.loop.until([&] { return reads.ends == 1; }));
 }
 
+TEST_CASE("tunnels of a node that was taken out end, and no new one is let in") {
+  RedisServer redis;
+  Group group(redis.address());
+  User tunnel, commands;
+  group.open(tunnel, kEpoch, StreamKind::kTunnel);
+  group.open(commands);
+  tunnel.say(bulk_command({"PING"}));
+  REQUIRE(group.loop.until([&] { return tunnel.heard == "+PONG\r\n" && commands.opens == 1; }));
+  group.relays.refuse_tunnels_of({"a1", "near"});
+  REQUIRE(group.loop.until([&] { return tunnel.ends == 1; }));
+  User again;
+  group.open(again, kEpoch, StreamKind::kTunnel);
+  REQUIRE(group.loop.until([&] { return again.ends == 1; }));
+  // Its clients still get to the primary.
+  commands.say(bulk_command({"PING"}));
+  REQUIRE(group.loop.until([&] { return commands.heard == "+PONG\r\n"; }));
+  group.relays.refuse_tunnels_of({});
+  User back;
+  group.open(back, kEpoch, StreamKind::kTunnel);
+  back.say(bulk_command({"PING"}));
+  REQUIRE(group.loop.until([&] { return back.heard == "+PONG\r\n"; }));
+}
+
 TEST_CASE("big values pass both ways, and small commands beside them") {
   RedisServer redis;
   Group group(redis.address());

@@ -18,7 +18,8 @@ void Checker::on_save(std::size_t node, const GroupState* before, const GroupSta
     world_.fail(node, "I1", "goes back to an older electorate");
   }
   const bool changed = before->electorate.version > 0 &&
-                       after.electorate.voters != before->electorate.voters &&
+                       (after.electorate.voters != before->electorate.voters ||
+                        after.electorate.removed != before->electorate.removed) &&
                        after.electorate.version == before->electorate.version + 1 &&
                        after.leader == after.node && after.accepted == after.electorate.epoch;
   if (changed) check_electorate(node, before->electorate);
@@ -99,6 +100,7 @@ void Checker::on_turn(std::size_t index) {
   }
   if (!node.lease_holds(view.epoch)) return;
   last_lease_[index] = world_.scheduler.now();
+  world_.members.on_lease(index);
   const auto [found, fresh] = leader_of_.try_emplace(view.epoch, node.setup().id);
   if (!fresh && found->second != node.setup().id) {
     world_.fail(index, "I1",
@@ -114,9 +116,11 @@ void Checker::on_turn(std::size_t index) {
   if (view.leader_ready && !view.replid.empty()) lineages_.insert(view.replid);
 }
 
-bool Checker::intact_holder(const Write& write, WriteId id) const {
+bool Checker::intact_holder(const Write& write, WriteId id, const Electorate& voters) const {
   for (const auto& [machine, generation] : write.holders) {
     const RedisServer& server = world_.server(machine);
+    // What only those hold that an operator took out since, he has given up.
+    if (!voters.has(world_.node(machine).setup().id)) continue;
     if (server.generation() == generation && server.redis() != nullptr &&
         server.redis()->data().holds(id)) {
       return true;
@@ -147,7 +151,7 @@ void Checker::on_ready(std::size_t index, std::uint64_t epoch) {
   for (WriteId id = 1; id < writes_.size(); ++id) {
     Write& write = writes_[id];
     if (redis->data().holds(id) || write.forgiven) continue;
-    if (write.quorum_acked && intact_holder(write, id)) {
+    if (write.quorum_acked && intact_holder(write, id, world_.node(index).view().electorate)) {
       return world_.fail(index, "I3",
                          "leads epoch " + std::to_string(epoch) + " without quorum write " +
                              std::to_string(id) + " of epoch " + std::to_string(write.epoch));
@@ -222,7 +226,8 @@ void Checker::on_full_sync(std::size_t node, const DataSet& old, const Snapshot&
   }
   for (WriteId id = 1; id < writes_.size(); ++id) {
     if (writes_[id].quorum_acked && !writes_[id].forgiven && old.holds(id) &&
-        !incoming.data.holds(id) && intact_holder(writes_[id], id)) {
+        !incoming.data.holds(id) &&
+        intact_holder(writes_[id], id, world_.node(node).view().electorate)) {
       world_.fail(node, "I5", "a full sync wipes quorum write " + std::to_string(id));
     }
   }

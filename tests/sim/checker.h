@@ -75,7 +75,7 @@ class Checker {
 
   void check_electorate(std::size_t node, const Electorate& before);
   void on_ready(std::size_t node, std::uint64_t epoch);
-  bool intact_holder(const Write& write, WriteId id) const;
+  bool intact_holder(const Write& write, WriteId id, const Electorate& voters) const;
   bool held_elsewhere(std::size_t node, WriteId id) const;
 
   World& world_;

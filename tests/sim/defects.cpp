@@ -22,7 +22,7 @@ struct Row {
   std::uint64_t first;  // the seed that last caught it, so that there is nothing to look for
 };
 
-constexpr std::array<Row, 18> kRows = {{
+constexpr std::array<Row, 21> kRows = {{
     {Defect::kPromiseNotSaved, "promise_not_saved", "leader_dies", 1},
     {Defect::kLineagesCompared, "lineages_compared", "longer_history_of_an_old_epoch", 1},
     {Defect::kLeaseFromReply, "lease_from_reply", "grants_wait_in_the_socket", 1},
@@ -36,6 +36,9 @@ constexpr std::array<Row, 18> kRows = {{
     {Defect::kAmnesiacVotes, "amnesiac_votes", "disk_is_lost_after_a_promise", 1},
     {Defect::kTwoVotersAtOnce, "two_voters_at_once", "two_join", 1},
     {Defect::kHandOverWithoutTarget, "hand_over_without_target", "hand_overs", 1},
+    {Defect::kTwoVotersAtOnce, "two_removed_at_once", "two_are_taken_out", 1},
+    {Defect::kRemovedVoterCounts, "removed_voter_counts", "one_is_taken_out", 1},
+    {Defect::kRemovalAnsweredEarly, "removal_answered_early", "removal_dies_with_its_leader", 1},
     {Defect::kWriteAfterLease, "write_after_lease", "leader_is_cut_off", 1},
     {Defect::kEpochsCompared, "epochs_compared", "leader_is_cut_off", 100},
     {Defect::kTapOfAnotherProcess, "tap_of_another_process", "replicas_restart", 5},

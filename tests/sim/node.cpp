@@ -258,8 +258,13 @@ bool Node::carry_out_leadership() {
       });
     }
   }
+  if (!process_->unsaved) {
+    for (const WishResult& result : out.results) world_.members.on_results(index_, result);
+  }
   for (const auto& event : out.events) {
     world_.trace(index_, "event " + event.name + ": " + event.text);
+    const bool changed = event.name == "member_removed" || event.name == "member_added";
+    if (changed && !process_->unsaved) world_.members.on_done(index_);
   }
   // A node that cannot save has no say: nothing leaves it, and its Redis takes no writes.
   const RedisOrder order = process_->unsaved ? RedisOrder{} : out.order;
@@ -389,6 +394,11 @@ std::string Node::wish(const std::function<Outcome(Leadership&, Instant)>& ask) 
 
 std::string Node::switch_over(const std::string& to) {
   return wish([to](Leadership& group, Instant at) { return group.switch_over(at, to); });
+}
+
+void Node::change_members(const Wish& wish) {
+  turn(generation_,
+       [this, wish] { process_->leadership.change_members(now(), wish.kind, wish.node, wish.id); });
 }
 
 std::string Node::force(const std::string& node) {

@@ -91,6 +91,7 @@ class Node {
   void on_redis_gone();
   std::string switch_over(const std::string& to);  // why not; empty: under way
   std::string force(const std::string& node);
+  void change_members(const Wish& wish);  // the answer goes to the world's Members
 
   // A write that this node has from a client, or (with the epoch that was aimed at) from another.
   void write(const WriteRequest& request);

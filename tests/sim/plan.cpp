@@ -98,6 +98,7 @@ Plan draw_plan(std::uint64_t seed, unsigned nodes) {
   // Who is alone and loses its disk knows of no group, and makes another one.
   if (random.chance(0.2) && members > 1) plan.disk_loss = 0.3;
   if (plan.trouble == Trouble::kMild) plan.trouble_for = seconds_of(60);
+  plan.changes_members = plan.trouble == Trouble::kChaos && random.chance(0.3);
   return plan;
 }
 
@@ -124,6 +125,7 @@ std::string describe(const Plan& plan) {
     if (!machine.node.member) text += machine.node.votes ? "(witness)" : "(sidecar)";
     if (machine.joins_late) text += "(late)";
   }
+  if (plan.changes_members) text += ", members change";
   const Persistence persistence = plan.machines[0].redis.persistence;
   text += persistence == Persistence::kNone  ? ", no persistence"
           : persistence == Persistence::kRdb ? ", rdb"

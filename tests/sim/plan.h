@@ -40,7 +40,8 @@ struct Plan {
   Time write_every = ms(25);
   std::size_t sessions = 4;  // that read as well
   Time trouble_for = seconds_of(30);
-  double disk_loss = 0;  // of the crashes of a machine
+  bool changes_members = false;  // operators take nodes out and let them in again
+  double disk_loss = 0;          // of the crashes of a machine
   const Scenario* scenario = nullptr;
 };
 

@@ -198,7 +198,10 @@ class Run {
     const Time end = now() + plan_.trouble_for;
     faults_.set_end(end);
     while (going() && now() < end) {
-      faults_.any();
+      if (plan_.changes_members && world_.random.chance(0.3))
+        world_.members.any();
+      else
+        faults_.any();
       if (!joined_ && world_.random.chance(0.2)) join_late();
       pass(world_.random.mostly_little(ms(20), seconds_of(4)));
     }
@@ -207,8 +210,11 @@ class Run {
   void finish() {
     joined_ = true;
     faults_.heal();
+    if (plan_.changes_members || plan_.trouble == Trouble::kStaged) world_.members.let_all_in();
     if (!wait_for(kWholeWithin, [this] { return world_.whole(); })) {
       if (!going()) return;
+      // With the last voters' disks the group itself is gone: it has to be founded anew.
+      if (plan_.changes_members && world_.checker.majority_forgot()) return;
       if (!excusable() && !world_.checker.majority_forgot() && !asks_an_operator()) {
         return world_.fail(0, "liveness", "not whole after healing: " + world_.why_not_whole());
       }
@@ -242,9 +248,15 @@ class Run {
 
   // Whether only an operator can say how to go on: a majority has lost its state or its memory.
   bool excusable() const {
+    Electorate newest;
+    for (std::size_t i = 0; i < world_.size(); ++i) {
+      const GroupState* state = world_.node(i).state();
+      if (state != nullptr && state->electorate.newer_than(newest)) newest = state->electorate;
+    }
     std::size_t fit = 0, voters = 0;
     for (std::size_t i = 0; i < world_.size(); ++i) {
       if (!world_.node(i).setup().votes) continue;
+      if (plan_.changes_members && !newest.has(world_.node(i).setup().id)) continue;
       ++voters;
       const GroupState* state = world_.node(i).state();
       const bool remembers = state != nullptr && state->electorate.version > 0 && !state->forgetful;

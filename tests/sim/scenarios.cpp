@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "tests/sim/member_scenarios.h"
+
 namespace azimuth::sim {
 
 std::optional<Stage::Cast> Stage::cast() {
@@ -275,6 +277,11 @@ const std::vector<Scenario>& scenarios() {
       {"disk_is_lost_after_a_promise", 3, near, disk_is_lost_after_a_promise},
       {"two_join", 5, far_and_two_join_late, two_join},
       {"hand_overs", 3, near, hand_overs},
+      {"one_is_taken_out", 4, near, one_is_taken_out},
+      {"dead_one_is_taken_out", 4, near, dead_one_is_taken_out},
+      {"leader_is_taken_out", 3, near, leader_is_taken_out},
+      {"removal_dies_with_its_leader", 4, far, removal_dies_with_its_leader},
+      {"two_are_taken_out", 5, near, two_are_taken_out},
       {"reads_next_door", 3, far_and_uneven, reads_next_door},
       {"sessions_move_to_one_that_lags", 3, near, sessions_move_to_one_that_lags},
       {"replicas_restart", 3, near_without_disks, replicas_restart},

@@ -62,7 +62,12 @@ void Tunnel::on_near_turn() {
 void Tunnel::on_turn(std::size_t node) {
   if (node == near_) return on_near_turn();
   const bool serves = opened_ && attached_ && node == far_ && !far_closed_;
-  if (serves && !world_.node(far_).lease_holds(epoch_)) cut_far();
+  if (serves && (!world_.node(far_).lease_holds(epoch_) || refused())) cut_far();
+}
+
+// Who was taken out of the group gets nothing from its primary.
+bool Tunnel::refused() const {
+  return world_.node(far_).view().electorate.removes(world_.node(near_).setup().id);
 }
 
 void Tunnel::push(Hop hop, std::optional<StreamMessage> message) {
@@ -164,7 +169,8 @@ void Tunnel::deliver(Hop hop, std::optional<StreamMessage> message) {
 void Tunnel::to_far_node(const StreamMessage& message) {
   Node& node = world_.node(far_);
   RedisServer& server = world_.server(far_);
-  if (!node.running() || !node.lease_holds(epoch_) || server.redis() == nullptr) return cut_far();
+  if (!node.running() || !node.lease_holds(epoch_) || server.redis() == nullptr || refused())
+    return cut_far();
   if (!attached_) {
     attached_ = true;
     far_redis_ = server.generation();

@@ -62,6 +62,7 @@ class Tunnel : public std::enable_shared_from_this<Tunnel> {
   Time blocked(Hop hop);
   void deliver(Hop hop, std::optional<StreamMessage> message);
   void on_near_turn();
+  bool refused() const;
   void to_far_node(const StreamMessage& message);
   void to_near_node(const StreamMessage& message);
   void finish_near();

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "tests/sim/checker.h"
+#include "tests/sim/members.h"
 #include "tests/sim/network.h"
 #include "tests/sim/node.h"
 #include "tests/sim/plan.h"
@@ -38,6 +39,7 @@ class World {
   Checker checker;
   Sessions sessions;
   const Plan& plan;
+  Members members{*this};
 
   std::size_t size() const { return nodes_.size(); }
   Node& node(std::size_t index) { return *nodes_[index]; }
