@@ -201,8 +201,7 @@ def writes_wait_once_and_reads_never(stage):
                     else:
                         assert took < DELAY_MS / 2 or stage.slow, (node.id, name, took)
         # A hand-over does not wait for it, and leaves nothing of it.
-        with primary.client(timeout=30) as client:
-            assert client.cmd("AZIMUTH", "SWITCHOVER", other.id) == "OK"
+        cluster.switch_over(primary, other.id)
         slow.redis.process.send_signal(signal.SIGCONT)
         successor = cluster.wait_whole()
         assert successor is other, successor.id
