@@ -190,11 +190,11 @@ def client_pause(site):
     assert late.read() is None and late.silent(0.03)
     assert one.cmd("CLIENT", "UNPAUSE") == "OK"
     assert writer.read() == "OK" and late.read_n(2) == [1, b"1"]
+    start = time.monotonic()
     assert one.cmd("CLIENT", "PAUSE", "600") == "OK"
     reader.send("GET", "k")
-    start = time.monotonic()
     assert reader.read() == b"late"
-    assert time.monotonic() - start > 0.05, "PAUSE ALL holds reads too"
+    assert time.monotonic() - start > 0.55, "PAUSE ALL holds reads too"
     assert one.cmd("CLIENT", "UNPAUSE") == "OK"
     assert writer.cmd("SET", "k", "x") == "OK"
 

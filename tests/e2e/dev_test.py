@@ -37,9 +37,12 @@ def children(pid):
 def named(pids, name):
     """The one of them whose command line begins so."""
     for pid in pids:
-        with open(f"/proc/{pid}/cmdline", "rb") as line:
-            if line.read().replace(b"\0", b" ").startswith(name):
-                return pid
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as line:
+                if line.read().replace(b"\0", b" ").startswith(name):
+                    return pid
+        except OSError:
+            continue  # it has just ended
     raise AssertionError(f"no {name} among {pids}")
 
 

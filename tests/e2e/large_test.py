@@ -369,7 +369,7 @@ def waits_for_redis(front):
 @only_azimuth
 def redis_stands_still_in_the_middle_of_large_values(stage):
     """What its socket does not take, and what the client's does not, waits and comes whole."""
-    redis = stage.redis()
+    redis = stage.redis(unix=True)  # whose buffers do not grow
     front = stage.azimuth(redis, admin=True)
     value = os.urandom(MIB) * 48
     with front.connect(timeout=60) as one, front.connect(timeout=60) as two, Client(redis.address) as admin:

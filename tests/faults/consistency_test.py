@@ -226,15 +226,16 @@ def causal_sessions_hold_while_links_are_cut(stage):
         failovers = []
         with Load(stage, cluster.nodes) as load:
             deadline = time.monotonic() + stage.options.seconds
+            began, epoch = time.monotonic(), cluster.wait_whole().status()["epoch"]
             while time.monotonic() < deadline:
-                epoch = cluster.wait_whole().status()["epoch"]
                 source, target = stage.random.sample(cluster.nodes, 2)
-                began = time.monotonic()
                 cluster.cut(source, target)
                 time.sleep(stage.random.uniform(0.05, 0.5))  # the fault itself
                 cluster.mend(source, target)
-                if cluster.wait_whole().status()["epoch"] != epoch:
+                now = cluster.wait_whole().status()["epoch"]
+                if now != epoch:
                     failovers.append(Failover(began, time.monotonic()))
+                began, epoch = time.monotonic(), now
             print(f"       single directions cut: {len(failovers)} elections", flush=True)
             failovers.append(fail_over(cluster, load, PlacedCluster.unplug, PlacedCluster.plug_in))
             history = load.stop()

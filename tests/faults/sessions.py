@@ -18,7 +18,7 @@ from consistency import ACKNOWLEDGED, FAILED, GIVE, READ, TAKE, UNCERTAIN, WRITE
 from resp import Closed, RespError, encode  # noqa: E402
 
 PATIENCE_S = 40.0
-REFUSED = ("CLUSTERDOWN", "TRYAGAIN")  # was not executed, and a client may be told so; all else is a fault
+REFUSED = ("CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "READONLY")  # was not executed, and a client may be told so; all else is a fault
 
 
 class Token:

@@ -119,7 +119,8 @@ class Writer(threading.Thread):
             name = f"{kind} {prefix}"
             self.errors[name] = self.errors.get(name, 0) + 1
             # (TRYAGAIN: a failover has lost something that the session, or its neighbour, had done.)
-            if prefix in ("CLUSTERDOWN", "TRYAGAIN"):
+            # (NOREPLICAS, READONLY: what had left and met the fence of a Redis that leads no more; nothing ran.)
+            if prefix in ("CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "READONLY"):
                 self.refused.append(token)
             elif prefix == "EXECABORT" and (
                     value.startswith("EXECABORT azimuth: the primary moved") or str(replies[1]).startswith("CLUSTERDOWN")):
