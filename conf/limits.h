@@ -137,6 +137,8 @@ inline constexpr std::size_t kSubscriptionsKeptBytesMax = 1 * kMiB;
 // Users and client names whose connections share a session (session_scope), those remembered that
 // have no connection at the moment included. More belong to the session of the whole node.
 inline constexpr std::size_t kScopesMax = 4096;
+// Of a client's name that names a scope; whose is longer share the node's.
+inline constexpr std::size_t kScopeNameBytesMax = 256;
 
 // Bodies of SCRIPT LOAD remembered, to be loaded again after a restart of Redis; the oldest go
 // first.

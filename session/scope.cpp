@@ -16,7 +16,8 @@ void ScopeFloor::lose(std::uint64_t number) {
 }
 
 void ScopeFloor::place(Position position, std::uint64_t number, std::uint64_t asked) {
-  if (position.epoch < floor_.epoch) return lose(number);
+  // (Another of the node's workers knew sooner of the new epoch.)
+  if (position.epoch < floor_.epoch) return lose(number != 0 ? number : show());
   floor_ = std::max(floor_, position);
   std::erase_if(open_, [=](std::uint64_t each) { return each == number || each <= asked; });
   if (lost_number_ <= asked) lost_number_ = 0;

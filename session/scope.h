@@ -37,6 +37,7 @@ class ScopeFloor {
   std::uint64_t last() const noexcept { return last_; }
   // What was shown lies below `position`. `number`: if it was shown before; else 0. `asked`: last()
   // from before the primary was asked; 0: a replica said it, and it says nothing of other things.
+  // A position of an epoch that is over for the scope says nothing, and the scope is not whole.
   void place(Position position, std::uint64_t number, std::uint64_t asked);
   // A token's, in the present epoch as somebody knows it.
   void raise(Position position);

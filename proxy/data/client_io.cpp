@@ -64,10 +64,7 @@ void Worker::admit(int fd, const Listener& listener) {
   client.id = process_.next_client_id.fetch_add(1, std::memory_order_relaxed);
   client.created_s = client.active_s = static_cast<uint32_t>(now_ms() / 1000);
   client.listener = static_cast<uint8_t>(listener.settings_index);
-  const ListenSettings& endpoint = settings_->listen[listener.settings_index];
-  client.session.consistency = endpoint.consistency;
-  client.session.durability = endpoint.durability;
-  client.session.scope = session_scope(*settings_, endpoint);
+  adopt_listener(client);
   client.sightings = replica_.generation();
   client.session.authenticated = default_user_open_;
   adopt_identity(client, *default_identity_);
@@ -79,6 +76,13 @@ void Worker::admit(int fd, const Listener& listener) {
   process_.clients.fetch_add(1, std::memory_order_relaxed);
   metrics_.connections_accepted.add();
   metrics_.connections_current.set(clients_);
+}
+
+void Worker::adopt_listener(Client& client) {
+  const ListenSettings& endpoint = settings_->listen[client.listener];
+  client.session.consistency = endpoint.consistency;
+  client.session.durability = endpoint.durability;
+  client.session.scope = session_scope(*settings_, endpoint);
 }
 
 // --- reading -----------------------------------------------------------------------------------

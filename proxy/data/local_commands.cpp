@@ -366,6 +366,7 @@ Step handle_reset(Worker& worker, Client& client) {
     worker.detach_dedicated(client);
   }
   apply_reset(client.session, worker.default_user_open());
+  worker.adopt_listener(client);
   client.keep_dedicated = client.opaque = false;
   client.extra_.reset();
   worker.adopt_identity(client, worker.default_identity());

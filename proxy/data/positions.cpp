@@ -29,10 +29,19 @@ bool runs_script(const Entry& entry) {
 // --- behind requests to the primary --------------------------------------------------------------
 
 void Upstream::note_sent(const Entry& entry) {
-  if (role_ == Role::kAuth || entry.injected || opaque_ || (pubsub && protocol == 2)) return;
+  if (role_ == Role::kAuth || entry.injected || opaque_) return;
   // Inside a transaction nothing has happened yet; EXEC is what happens.
   const bool executes = entry.topic == Topic::kExec;
   if (entry.bound && !executes) return;
+  if (pubsub && protocol == 2) {
+    // ROLE cannot be asked, and what stands behind an UNSUBSCRIBE may be a write.
+    if (Client* const client = worker_.client(entry.client)) {
+      client->batch = worker_.next_batch();
+      client->tagged = false;
+      client->unplaced = client->scope != nullptr;
+    }
+    return;
+  }
   const bool replica = role_ == Role::kReplica;
   const bool tagged = !replica && (entry.write || executes || worker_.tags_reads());
   if (!tagged && !worker_.shares_sessions()) return;
@@ -306,17 +315,20 @@ void Upstream::check_gate(std::string_view role) {
   give_up_replica("its gate is closed");
 }
 
-// A replica's cache of scripts is its own, and a function may not have come to it yet.
+// What is wrong with a replica is not what the primary would have said. (Its cache of scripts is its
+// own, and a function, or a user's new rights, may not have come to it yet.)
 bool Upstream::judges_error(const Entry& entry) const {
-  return role_ == Role::kReplica && reply_type_ == '-' && runs_script(entry);
+  return role_ == Role::kReplica && reply_type_ == '-' && !entry.injected;
 }
 
 void Upstream::judge_error(const std::string& error) {
   const Entry& front = entries_.front();
   Client* const client = worker_.client(front.client);
   if (client == nullptr) return;
-  if (error.starts_with("-NOSCRIPT") || error.starts_with("-ERR Function not found")) {
-    return send_elsewhere(*client, worker_.shared(*identity_, Role::kScripts));
+  constexpr std::string_view kItsOwn[] = {"-NOSCRIPT", "-ERR Function not found", "-LOADING",
+                                          "-MASTERDOWN", "-NOPERM", "-BUSY "};
+  for (const std::string_view each : kItsOwn) {
+    if (error.starts_with(each)) return send_elsewhere(*client, instead(*client));
   }
   if (!front.silent) worker_.reply(*client, error);
 }
@@ -334,6 +346,24 @@ void Upstream::send_elsewhere(Client& client, Upstream& other) {
     moved.entry.retained = false;
     entry.client = ClientRef();
     other.take_over(moved);
+  }
+}
+
+// Where at the primary: all of a client's stays in one line.
+Upstream& Upstream::instead(const Client& client) {
+  Role role = Role::kReads;
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    if (worker_.client(entries_[i].client) == &client && runs_script(entries_[i])) {
+      role = Role::kScripts;
+    }
+  }
+  return worker_.shared(*identity_, role);
+}
+
+void Upstream::send_others_elsewhere(const Client& staying) {
+  for (size_t i = 0; i < entries_.size(); ++i) {
+    Client* const other = worker_.client(entries_[i].client);
+    if (other != nullptr && other != &staying) send_elsewhere(*other, instead(*other));
   }
 }
 
@@ -359,9 +389,11 @@ void Upstream::tend_replica() {
       if (now >= connect_deadline_ms_) give_up_replica("connect timed out");
       return;
     case State::kReady: {
-      const bool owes = !entries_.empty() && !paused_ &&
-                        front_age_us(worker_.now_us()) > kReplicaSilenceMsMax * 1000;
-      if (!owes || now - heard_ms_ <= kReplicaSilenceMsMax) return;
+      // (In the middle of a reply nothing is won by leaving, and its client would be cut.)
+      const uint64_t most = reply_started_ ? kLinkSilentMsMax : kReplicaSilenceMsMax;
+      const bool owes =
+          !entries_.empty() && !paused_ && front_age_us(worker_.now_us()) > most * 1000;
+      if (!owes || now - heard_ms_ <= most) return;
       if (waits_for_script()) worker_.replica().avoid_scripts();
       return give_up_replica("it is silent");
     }
@@ -371,6 +403,14 @@ void Upstream::tend_replica() {
     case State::kClosed:
       return;
   }
+}
+
+void Upstream::leave_replica() {
+  const bool midway = state_ == State::kReady && reply_started_ && !entries_.empty();
+  Client* const front = midway ? worker_.client(entries_.front().client) : nullptr;
+  if (front == nullptr) return give_up_replica("another one is read", false);
+  if (!retired_) retire();
+  send_others_elsewhere(*front);
 }
 
 void Upstream::give_up_replica(std::string_view why, bool failed) {

@@ -58,7 +58,7 @@ void Replica::move(Place place) {
   said_ = 0;
   ++generation_;
   for (Upstream* each : worker_.all_upstreams()) {
-    if (each->role() == Role::kReplica) each->give_up_replica("another one is read", false);
+    if (each->role() == Role::kReplica) each->leave_replica();
   }
 }
 
@@ -94,7 +94,8 @@ ReplicaSight Replica::sight(const Client& client, const Scope::Sight& shared) co
   ReplicaSight sight;
   sight.member = place_.member;
   sight.reachable =
-      there() && upstream != nullptr && upstream->ready() && !client.identity->role_denied;
+      there() && upstream != nullptr && upstream->ready() && !upstream->retired() &&
+      !client.identity->role_denied;
   sight.runs_scripts = now >= no_scripts_until_ms_;
   sight.applied = applied();
   if (shared.replica == place_.key) sight.applied = std::max(sight.applied, shared.applied);
@@ -110,7 +111,8 @@ ReplicaSight Replica::sight(const Client& client, const Scope::Sight& shared) co
 
 Upstream* Replica::choose(Client& client, const CommandRow& row, size_t bytes) {
   const bool goes_on = client.inflight != 0;
-  if (goes_on && client.upstream->role() != Role::kReplica) return nullptr;  // I7
+  // I7. (One that did not read is left on a connection that has retired.)
+  if (goes_on && client.upstream != connection(client)) return nullptr;
   const Scope::Sight shared = worker_.shared_sight(client);
   const SessionView view = worker_.view_of(client, shared);
   const ReplicaSight seen = sight(client, shared);
@@ -183,6 +185,7 @@ void Replica::on_applied() {
 
 void Replica::start_timer(bool anew) {
   if (uv_is_active(timer()) != 0 && !anew) return;
+  ticked_ms_ = worker_.now_ms();
   uv_timer_start(
       &timer_, [](uv_timer_t* handle) { static_cast<Replica*>(handle->data)->on_timer(); }, 0,
       kTickMs);
@@ -196,8 +199,10 @@ void Replica::on_timer() {
   }
   if (std::exchange(choose_anew_, false)) set_topology(worker_.topology());
   if (!waiters_.empty()) on_applied();
+  // A worker that stood still itself takes no replica for silent: the answers may be there.
+  const bool stood_still = now - std::exchange(ticked_ms_, now) > 5 * kTickMs;
   for (Upstream* each : worker_.all_upstreams()) {
-    if (each->role() == Role::kReplica) each->tend_replica();
+    if (each->role() == Role::kReplica && !stood_still) each->tend_replica();
   }
   if (now - read_ms_ > kReadsComeMs && waiters_.empty() && avoided_ < 0) {
     shortest_ms_ = 0;

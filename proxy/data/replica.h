@@ -101,6 +101,7 @@ class Replica {
   bool choose_anew_ = false;
   std::uint64_t no_scripts_until_ms_ = 0;
   Freshness freshness_;
+  std::uint64_t ticked_ms_ = 0;
   std::uint64_t read_ms_ = 0;      // when a read last came that could have gone here
   Identity* reader_ = nullptr;     // on whose behalf
   std::uint64_t asked_ms_ = 0;     // for a proof

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "conf/limits.h"
 #include "proxy/control/log.h"
 
 namespace azimuth {
@@ -68,6 +69,7 @@ std::shared_ptr<Scope> Scopes::of(SessionScope kind, std::string_view user,
       break;
     case SessionScope::kClientName:
       if (client_name.empty()) return nullptr;
+      if (client_name.size() > kScopeNameBytesMax) return node_;
       break;
     case SessionScope::kNode:
       return node_;

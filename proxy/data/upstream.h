@@ -171,6 +171,8 @@ class Upstream final : private StreamUser {
   void tend_replica();
   // To the primary with all that is outstanding here. (`failed`: that is the replica's fault.)
   void give_up_replica(std::string_view why, bool failed = true);
+  // The same, planned: a reply that has begun comes to its end first, on a connection that retires.
+  void leave_replica();
   // SCRIPT LOAD, at most once a connection, in front of the EVALSHA that is sent next.
   void load_script(std::string_view sha, std::string_view body);
   // Subscribes to `names` of one family again, without the client's noticing.
@@ -195,6 +197,9 @@ class Upstream final : private StreamUser {
   // The same of another connection's; answered at once where nothing can be sent.
   void take_over(const Settled& settled);
   void send_elsewhere(Client& client, Upstream& other);
+  // Of a replica's connection: what all but one client are owed is asked of the primary.
+  void send_others_elsewhere(const Client& staying);
+  Upstream& instead(const Client& client);
   void deliver_canned();
   // Answers all that is outstanding: what has run or may have says so, the rest did not run.
   void fail_outstanding();

@@ -303,7 +303,10 @@ bool Upstream::quiet() {
 
 void Upstream::on_tick(uint64_t now_ms) {
   if (state_ == State::kClosed) return;
-  if (role_ == Role::kReplica) return tend_replica();
+  if (role_ == Role::kReplica) {
+    if (retired_ && forsaken()) return begin_close();
+    return tend_replica();
+  }
   if (awaits_lease_ && worker_.leads()) {
     awaits_lease_ = false;
     update_poll();

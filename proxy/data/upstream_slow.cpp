@@ -20,7 +20,11 @@ void Upstream::check_front_reads() {
   }
   if (unread <= kClientOutputHighBytes || worker_.absorbs(unread)) return;
   retire();
-  hand_over(*client, worker_.shared(*identity_, role_));
+  if (role_ == Role::kReplica) {
+    send_others_elsewhere(*client);
+  } else {
+    hand_over(*client, worker_.shared(*identity_, role_));
+  }
   pause_reading(true);
 }
 

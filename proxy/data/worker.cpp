@@ -420,7 +420,8 @@ void Worker::forward(Client& client, Upstream& upstream, Entry entry, const Bloc
   // The one rule that keeps replies in order (I7).
   AZIMUTH_CHECK(client.inflight == 0 || client.upstream == &upstream);
   entry.start_us = now_us();
-  entry.strong = is_strong(client) && !entry.write && entry.kind == EntryKind::kReply;
+  entry.strong = is_strong(client) && !entry.write &&
+                 (entry.kind == EntryKind::kReply || entry.topic == Topic::kUnblocked);
   entry.quorum = needs_quorum(client, entry);
   if (pace_.on() && entry.write) pace_.spend(client, bytes.size());
   ++client.inflight;

@@ -233,6 +233,8 @@ class Worker {
   Identity& identity(bool logged_in, std::string_view user, std::string_view secret,
                      uint8_t protocol, int32_t db);
   void adopt_identity(Client& client, Identity& identity);
+  // The levels that its listener gives to whoever has not asked for others.
+  void adopt_listener(Client& client);
   // The client's protocol or database has changed.
   void renew_identity(Client& client);
   Upstream& shared(Identity& identity, Role role);

@@ -41,7 +41,7 @@ class ClusterNode:
         self.redis = redis
         if member and redis is None:
             self.redis = RedisServer("--min-replicas-to-write", "999999", "--enable-debug-command", "local",
-                                     *cluster.redis_options)
+                                     *cluster.redis_options, unix=cluster.unix)
         self.process = None
 
     def write(self):
@@ -139,7 +139,7 @@ class ClusterNode:
 
 class Cluster:
     def __init__(self, stage, members=3, witnesses=0, sidecars=0, workers=1, text="", redis=(), start=True,
-                 name="orders", listen=""):
+                 name="orders", listen="", unix=False):
         self.stage = stage
         self.name = name
         self.workers = workers
@@ -148,6 +148,7 @@ class Cluster:
             self.text = "hold_timeout_ms = 12000\n" + text  # its failovers take longer, too
         self.listen = listen
         self.redis_options = redis
+        self.unix = unix  # between each azimuth and its Redis
         self.bootstrap = members
         self.key_file = self.new_key()
         self.nodes = []

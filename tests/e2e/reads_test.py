@@ -1,5 +1,6 @@
 """Reads at the replica next door (I4): the three checks, tokens, levels, and replicas that lag, stop or restart."""
 import os
+import re
 import signal
 import threading
 import time
@@ -8,6 +9,7 @@ import harness
 from cluster import Cluster
 from harness import only_azimuth, wait_until
 from reading import lose_a_write, reads, reads_next_door, reads_the_past, replicas_of, route
+from resp import encode
 
 
 @only_azimuth
@@ -91,6 +93,56 @@ def what_route_says_is_what_the_next_command_does(stage):
             assert client.cmd("UNWATCH") == "OK"
             assert client.cmd("AZIMUTH", "CONSISTENCY", "strong") == "OK"
             assert route(client, "GET", "k") == (primary.id, "primary-only")
+
+
+@only_azimuth
+def i4_who_does_not_read_at_a_replica_harms_nobody(stage):
+    """Its connection there is its own from then on, until it has read: the others' reads go on, and so does it."""
+    limit = 4 << 20
+    with Cluster(stage, text=f"[limits]\nclient_output_bytes_max = {limit}\n", unix=True) as cluster:
+        primary = cluster.wait_whole()
+        near = replicas_of(cluster, primary)[0]
+        value = b"v" * (3 << 20)
+        with near.client() as other, near.redis.connect() as direct:
+            other.cmd("SET", "small", "s")
+            assert other.cmd("SET", "large", value) == "OK"
+            reads_next_door(other, "small")
+            before = len(direct.cmd("CLIENT", "LIST").splitlines())
+            for _ in range(3):
+                with near.client(timeout=60) as slow:
+                    slow.cmd("GET", "small")
+                    reads_next_door(slow, "small")
+                    for _ in range(4):
+                        slow.send("GET", "large")
+                    held = wait_until(lambda: max(int(size) for size in re.findall(
+                        rb"omem=(\d+)", other.cmd("CLIENT", "LIST"))) > limit / 4, what="its replies are held")
+                    assert held
+                    reads_next_door(other, "small")
+                    for _ in range(3):
+                        assert slow.read() == value
+                    slow.send("GET", "small")
+                    assert slow.read() == value and slow.read() == b"s"
+                    assert slow.cmd("GET", "small") == b"s"
+            wait_until(lambda: other.cmd("GET", "small") == b"s" and
+                       len(direct.cmd("CLIENT", "LIST").splitlines()) <= before, what="its connections are gone")
+
+
+@only_azimuth
+def i4_a_write_behind_an_unsubscribe_is_seen(stage):
+    """In RESP2 it stands where its position cannot be asked for."""
+    with Cluster(stage) as cluster:
+        near = replicas_of(cluster, cluster.wait_whole())[0]
+        with near.client() as client, near.redis.connect() as direct:
+            client.cmd("SET", "k", "old")
+            reads_next_door(client)
+            assert direct.cmd("CLIENT", "PAUSE", "20000", "WRITE") == "OK"
+            client.send_raw(encode(["SUBSCRIBE", "c"]) + encode(["UNSUBSCRIBE", "c"]) + encode(["SET", "k", "new"]))
+            for _ in range(2):
+                client.read()
+            assert client.read() == "OK"
+            for _ in range(20):
+                assert client.cmd("GET", "k") == b"new"
+            direct.cmd("CLIENT", "UNPAUSE")
 
 
 @only_azimuth

@@ -155,6 +155,44 @@ def fence_of(node):
 
 
 @only_azimuth
+def readers_of_large_values_do_not_notice_a_planned_move(stage):
+    """Whatever reply is under way comes to its end, and none is wrong."""
+    with Cluster(stage, workers=2) as cluster:
+        primary = cluster.wait_whole()
+        value = b"v" * 200_000
+        trouble, done, over = [], [0] * len(cluster.nodes), threading.Event()
+
+        def read(number):
+            try:
+                with cluster.nodes[number].client(timeout=60) as client:
+                    while not over.is_set():
+                        client.send_raw(encode(["GET", "large"]) * 4)
+                        for _ in range(4):
+                            got = client.read()
+                            assert got == value, got[:100]
+                        done[number] += 1
+            except Exception as error:  # the test's own thread looks at it
+                trouble.append((cluster.nodes[number].name, repr(error)))
+        with primary.client() as client:
+            assert client.cmd("SET", "large", value) == "OK"
+            assert client.cmd("WAIT", 2, 20000) == 2
+        readers = [threading.Thread(target=read, args=(number,), daemon=True) for number in range(len(cluster.nodes))]
+        for each in readers:
+            each.start()
+        try:
+            for _ in range(stage.options.rounds):
+                before = list(done)
+                wait_until(lambda: trouble or all(now > then + 5 for now, then in zip(done, before)), what="reads go on")
+                assert not trouble, trouble
+                primary = move(cluster, primary)
+        finally:
+            over.set()
+            for each in readers:
+                each.join(60)
+        assert not trouble, trouble
+
+
+@only_azimuth
 def a_rolling_restart_under_load_shows_no_error(stage):
     """SIGTERM of each azimuth in turn. Its own clients see it close; nobody sees an error."""
     with Cluster(stage) as cluster:

@@ -121,6 +121,16 @@ TEST_CASE("I4: positions of another epoch") {
     scope.place({4, 250}, 0, scope.last());
     CHECK(scope.whole());
   }
+  SECTION("an older one of what is shown with it leaves the scope without a position for that") {
+    const auto asked = scope.last();
+    CHECK_FALSE(scope.carry({{3, 0}, {4, 200}}));
+    scope.place({3, 150}, 0, asked);
+    CHECK_FALSE(scope.whole());
+    scope.place({4, 250}, 0, asked);
+    CHECK_FALSE(scope.whole());
+    scope.place({4, 250}, 0, scope.last());
+    CHECK(scope.whole());
+  }
 }
 
 TEST_CASE("I4: a token raises the floor of all") {
