@@ -8,7 +8,7 @@ import tempfile
 import time
 
 import harness
-from harness import RedisServer, free_port, spawn, terminate, wait_until
+from harness import RedisServer, free_port, in_time, spawn, terminate, wait_until
 from node import get_page
 from resp import Client, Closed
 
@@ -243,7 +243,7 @@ class Cluster:
                     return
             except (OSError, Closed) as error:
                 reply = error
-            assert time.monotonic() < deadline, f"SET at {node.name}: {reply}\n" + node.log()[-2000:]
+            in_time(time.monotonic() < deadline, f"SET at {node.name}: {reply}\n" + node.log()[-2000:])
             time.sleep(0.02)
 
     def wait_same_data(self, seconds=30.0):

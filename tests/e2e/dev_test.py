@@ -139,7 +139,7 @@ def a_second_signal_does_not_wait(stage):
 
 @only_azimuth
 def with_a_directory_the_data_stays(stage):
-    place = os.path.join(harness.directory(), "dev-data")
+    place = tempfile.mkdtemp(prefix="dev-data-", dir=harness.directory())
     for expected in (None, b"b"):
         dev = Dev(stage, "--dir", place)
         with Client(("127.0.0.1", dev.port)) as client:
@@ -240,7 +240,7 @@ def three_zones_killed_leave_nothing(stage):
 
 @only_azimuth
 def three_zones_with_a_directory_go_on_where_they_were(stage):
-    place = os.path.join(harness.directory(), "dev-cluster")
+    place = tempfile.mkdtemp(prefix="dev-data-", dir=harness.directory())
     for expected in (None, b"b"):
         dev = Dev(stage, "--zones", "3", "--dir", place)
         with Client(("127.0.0.1", dev.port + 1)) as client:

@@ -64,6 +64,11 @@ class Late(AssertionError):
     """Something did not come in time: azimuth's fault, or that of a machine that had other things to do."""
 
 
+def in_time(done, what):
+    if not done:
+        raise Late(what)
+
+
 def wait_until(condition, seconds=20.0, what="condition"):
     """Waits for condition() to be true and returns its value; raises Late after the deadline."""
     deadline = time.monotonic() + seconds
@@ -478,7 +483,7 @@ def attempt(function, options):
     try:
         function(stage)
     except Exception as error:  # a test that fails must not stop the others
-        trouble, late = traceback.format_exc(), isinstance(error, (Late, TimeoutError))
+        trouble, late = traceback.format_exc(), isinstance(error, (Late, TimeoutError, subprocess.TimeoutExpired))
     try:
         stage.close(trouble is not None)
     except AssertionError:

@@ -82,7 +82,7 @@ def what_route_says_is_what_the_next_command_does(stage):
             with near.redis.connect() as direct:
                 assert direct.cmd("CLIENT", "PAUSE", "20000", "WRITE") == "OK"
                 client.cmd("SET", "k", "w")
-                assert agrees("GET", "k") == (primary.id, "behind-floor")
+                wait_until(lambda: agrees("GET", "k") == (primary.id, "behind-floor"), what="behind the floor")
                 assert client.cmd("GET", "k") == b"w"
                 assert direct.cmd("CLIENT", "UNPAUSE") == "OK"
             reads_next_door(client)

@@ -259,7 +259,7 @@ def i4_a_user_s_connections_are_one_session_and_a_client_name_s(stage):
                 reads_next_door(client)
             with lagging(near):
                 assert ann.cmd("SET", "k", "new") == "OK"
-                assert route(ann_too, "GET", "k") == (primary.id, "behind-floor")
+                wait_until(lambda: route(ann_too, "GET", "k") == (primary.id, "behind-floor"), what="behind the floor")
                 assert ann_too.cmd("GET", "k") == b"new"
                 for client in (bob, web, web_too, nameless):
                     reads_the_past(client)  # it shares nothing with ann

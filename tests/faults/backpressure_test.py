@@ -10,7 +10,7 @@ from slow_replica import Load, SlowReplica, offset_of
 
 import harness
 from cluster import Cluster
-from harness import only_azimuth, wait_until
+from harness import in_time, only_azimuth, wait_until
 from resp import RespError, encode
 
 # A ramp that is short enough to be seen in seconds.
@@ -100,12 +100,12 @@ def a_slow_replica_slows_writes_and_nothing_else(stage):
               ", ".join(f"{name} {a:.2f} {b:.2f}" for name, (a, b) in zip(("near", "far", "reads"), bins)), flush=True)
         assert max(lags) < FULL, lags
         assert 0 < max(delays) <= 50, delays
-        assert back_s < 2 or stage.slow, back_s
         (near, near_slow), (far, far_slow), (reads, reads_slow) = bins
-        assert near_slow > near and far_slow > far, bins
-        assert written < 0.8, written
+        in_time(back_s < 2 or stage.slow, f"it took {back_s} s")
+        in_time(near_slow > near and far_slow > far, f"who writes was not slowed: {bins}")
+        in_time(written < 0.8, f"as much was written as before: {written}")
         # (With the writers waiting, there is more of the machine for them.)
-        assert reads_slow < reads * 1.5 + 0.5, bins
+        in_time(reads_slow < reads * 3 + 2, f"reads were slowed: {bins}")
         for load in group.loads:
             load.end()
         assert primary.events("writes_slowed") and not primary.events("replica_hopeless"), primary.log()[-2000:]
@@ -190,23 +190,24 @@ def writes_wait_once_and_reads_never(stage):
             for expected, cases in ((True, waits), (False, goes)):
                 for name, (requests, first) in cases.items():
                     # (A machine that is busy may take its time; one try of three that does not is enough.)
-                    tries = [asked(node, *requests, first=first) for _ in range(1 if expected else 3)]
+                    tries = [asked(node, *requests, first=first) for _ in range(3)]
                     for _, replies in tries:
                         errors = [each for each in replies if isinstance(each, RespError)]
                         assert not errors, (node.id, name, errors)
                     took = min(ms for ms, _ in tries)
                     print(f"       {node.id} {name}: {took:.0f} ms", flush=True)
                     if expected:  # an eighth early at most, and not once for each request
-                        assert DELAY_MS * 0.8 < took < DELAY_MS * 2 or stage.slow, (node.id, name, took)
+                        assert DELAY_MS * 0.8 < took, (node.id, name, took)
+                        in_time(took < DELAY_MS * 2 or stage.slow, f"{node.id} {name}: {took} ms")
                     else:
-                        assert took < DELAY_MS / 2 or stage.slow, (node.id, name, took)
+                        in_time(took < DELAY_MS / 2 or stage.slow, f"{node.id} {name}: {took} ms")
         # A hand-over does not wait for it, and leaves nothing of it.
         cluster.switch_over(primary, other.id)
         slow.redis.process.send_signal(signal.SIGCONT)
         successor = cluster.wait_whole()
         assert successor is other, successor.id
         wait_until(lambda: pressure_on(successor, slow)[0] == 0, 10, "no delay")
-        assert min(asked(primary, ("SET", "a", 4))[0] for _ in range(3)) < DELAY_MS / 2
+        in_time(min(asked(primary, ("SET", "a", 4))[0] for _ in range(3)) < DELAY_MS / 2, "writes wait yet")
         cluster.wait_same_data()
 
 

@@ -15,6 +15,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
 from consistency import ACKNOWLEDGED, FAILED, GIVE, READ, TAKE, UNCERTAIN, WRITE, Op  # noqa: E402
+from harness import in_time  # noqa: E402
 from resp import Closed, RespError, encode  # noqa: E402
 
 PATIENCE_S = 40.0
@@ -76,7 +77,7 @@ class Session:
                 op.completed = time.monotonic()
                 self.judge(op, reply)
         except OSError as error:
-            assert not isinstance(error, TimeoutError), f"{ops[0]}... unanswered for {PATIENCE_S} s"
+            in_time(not isinstance(error, TimeoutError), f"{ops[0]}... unanswered for {PATIENCE_S} s")
             raise Closed(str(error)) from None
 
     def judge(self, op, reply):
@@ -214,7 +215,7 @@ class SessionClient(threading.Thread):
                 return
             except (OSError, Closed):
                 self.sessions = {node: each for node, each in self.sessions.items() if each is not self.session}
-                assert time.monotonic() < deadline, f"client {self.number}: no node takes it"
+                in_time(time.monotonic() < deadline, f"client {self.number}: no node takes it")
                 time.sleep(0.01)
 
     def session_at(self, node):
@@ -318,7 +319,7 @@ class Load:
             behind = [each.number for each, start in zip(self.clients, before) if each.steps < start + more]
             if not behind:
                 return
-            assert time.monotonic() < deadline, f"clients {behind} do not get on"
+            in_time(time.monotonic() < deadline, f"clients {behind} do not get on")
             time.sleep(0.005)
 
     def stop(self):
@@ -327,7 +328,7 @@ class Load:
             client.over.set()
         for client in self.clients:
             client.join(PATIENCE_S + 10)
-            assert not client.is_alive(), f"client {client.number} hangs"
+            in_time(not client.is_alive(), f"client {client.number} hangs")
         self.check()
         return self.history()
 

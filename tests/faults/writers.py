@@ -12,6 +12,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
+from harness import Late, in_time  # noqa: E402
 from resp import Client, Closed, RespError, encode  # noqa: E402
 
 APPEND = (
@@ -65,7 +66,7 @@ class Writer(threading.Thread):
                 assert reply == "OK", f"writer {self.number}: AZIMUTH DURABILITY: {reply!r}"
                 return
             except (OSError, Closed):
-                assert time.monotonic() < deadline, f"writer {self.number}: no node takes it"
+                in_time(time.monotonic() < deadline, f"writer {self.number}: no node takes it")
                 time.sleep(0.005)
 
     def run(self):
@@ -106,7 +107,7 @@ class Writer(threading.Thread):
                 self.judge(kind, token, replies, began)
                 rest.pop(0)
         except TimeoutError:
-            raise AssertionError(f"writer {self.number}: {rest[0][:2]} unanswered for {self.patience} s") from None
+            raise Late(f"writer {self.number}: {rest[0][:2]} unanswered for {self.patience} s") from None
         except (OSError, Closed):
             self.uncertain += [token for kind, token, _ in rest if kind != "echo"]
             self.client.close()
@@ -173,7 +174,7 @@ class Writers:
             behind = [each.number for each, start in zip(self.clients, before) if each.answered < start + more]
             if not behind:
                 return
-            assert time.monotonic() < deadline, f"writers {behind} do not get on: {self.summary()}"
+            in_time(time.monotonic() < deadline, f"writers {behind} do not get on: {self.summary()}")
             time.sleep(0.002)
 
     def stop(self):
@@ -181,7 +182,7 @@ class Writers:
             client.over.set()
         for client in self.clients:
             client.join(90)
-            assert not client.is_alive(), f"writer {client.number} hangs"
+            in_time(not client.is_alive(), f"writer {client.number} hangs")
         self.trouble()
 
     def first_after(self, instant, not_by=None):
@@ -209,7 +210,7 @@ class Writers:
         An async write may be missing if it was acknowledged within one of the `forgiven` spans (from, to)
         and no survivor had it (`survivors`: tokens seen there). Returns how many are missing."""
         lost = 0
-        with redis.connect() as admin:
+        with redis.connect(timeout=120) as admin:  # (after ten minutes these lists are long)
             for client in self.clients:
                 kept = [token.decode() for token in admin.cmd("LRANGE", client.key, 0, -1)]
                 lost += self._audit(client, kept, forgiven, survivors)
