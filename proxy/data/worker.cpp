@@ -474,6 +474,7 @@ void Worker::drain() {
     if (!each.pinned() && !each.stream && each.wait == Wait::kNone && !each.closing) {
       on_client_readable(each);
     }
+    if (each.stream) each.stream->heard_ms = now_ms();  // its time to go on begins now
     if (each.closing || each.stream) return;
     if (each.wait == Wait::kBlocked) return cut(each, CutReason::kDrain);
     const bool owed =

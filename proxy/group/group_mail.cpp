@@ -29,6 +29,9 @@ bool is_loopback_text(const std::string& address) {
 void Group::start_redis() {
   RedisControl::Hooks hooks;
   hooks.on_facts = [this] { turn(); };
+  hooks.on_woken = [this] {
+    if (!closing_ && leadership_.next_wakeup() <= clock_now()) on_tick();
+  };
   hooks.on_event = [](const PilotOutbox::Event& event) {
     const LogLevel level = event.error                        ? LogLevel::kError
                            : event.name == kKeepsNothingEvent ? LogLevel::kWarn

@@ -288,6 +288,8 @@ void RedisControl::drop_connection() {
 // --- replies -----------------------------------------------------------------------------------
 
 void RedisControl::on_bytes(std::string_view bytes) {
+  if (hooks_.on_woken) hooks_.on_woken();
+  if (reader_ == nullptr) return;  // that has ended the connection
   reply_bytes_ += bytes.size();
   if (reply_bytes_ > kControlReplyBytesMax) return lost("a reply of more than 4 MiB");
   redisReaderFeed(reader_, bytes.data(), bytes.size());

@@ -32,6 +32,9 @@ class RedisControl {
   struct Hooks {
     // pilot().facts() have changed.
     std::function<void()> on_facts;
+    // In front of what Redis says: the process may have been stopped meanwhile, and its timers come
+    // behind its sockets. An order that is over must be taken back first.
+    std::function<void()> on_woken;
     // For the log.
     std::function<void(const PilotOutbox::Event&)> on_event;
     // Open the tunnel port of this epoch and cut every other; 0: cut all. Answered by

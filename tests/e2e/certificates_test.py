@@ -1,13 +1,13 @@
 """Links between nodes by certificates: who is let in, new files by SIGHUP, from the key alone to certificates."""
 import os
 import re
-import signal
 import subprocess
 import tempfile
 
 import harness
 from cluster import Cluster
 from harness import only_azimuth, wait_until
+from node import hang_up
 
 
 class Authority:
@@ -46,8 +46,7 @@ def reload(node, event="reloaded"):
     """The file anew, and SIGHUP; the new lines of the log once it says how it went."""
     node.write()
     before = len(node.log())
-    node.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: f" event={event} " in node.log()[before:], what=f"{event} in {node.name}'s log")
+    hang_up(node.process, lambda: f" event={event} " in node.log()[before:], f"{event} in {node.name}'s log")
     return node.log()[before:]
 
 

@@ -8,9 +8,13 @@ import tempfile
 import time
 
 import harness
-from harness import RedisServer, free_port, spawn, wait_until
+from harness import RedisServer, free_port, spawn, terminate, wait_until
 from node import get_page
 from resp import Client, Closed
+
+
+# Why a switchover may be refused at one moment and not at the next.
+PASSING = ("bytes behind", "does not answer", "not in sync yet", "not ready yet", "did not catch up", "under way")
 
 
 class ClusterNode:
@@ -90,8 +94,7 @@ class ClusterNode:
             self.process.wait(20)
 
     def end(self):
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(40)
+        code = terminate(self.process, self.cluster.stage.slow)
         assert code == 0, (self.name, code, self.log()[-3000:])
 
     def log(self):
@@ -141,6 +144,8 @@ class Cluster:
         self.name = name
         self.workers = workers
         self.text = text
+        if stage.slow and "hold_timeout_ms" not in text:
+            self.text = "hold_timeout_ms = 12000\n" + text  # its failovers take longer, too
         self.listen = listen
         self.redis_options = redis
         self.bootstrap = members
@@ -216,6 +221,15 @@ class Cluster:
                 print(f"--- {node.name}: {node.status()}\n" + node.log()[-2500:], flush=True)
             raise
         return self.wait_primary()
+
+    def switch_over(self, node, *to, seconds=30.0):
+        """AZIMUTH SWITCHOVER at `node`, again as long as it is refused for what passes."""
+        def done():
+            with node.client() as client:
+                reply = client.cmd("AZIMUTH", "SWITCHOVER", *to)
+            assert reply == "OK" or any(each in reply for each in PASSING), reply
+            return reply == "OK"
+        wait_until(done, seconds, "switched over")
 
     def write(self, node, key, value, seconds=20.0):
         """Writes through `node`, again as long as it is refused."""

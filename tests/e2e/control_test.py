@@ -60,12 +60,12 @@ def a_loading_redis_is_alive_and_not_ready(stage):
         assert client.cmd("DEBUG", "POPULATE", 3000, "key", 100) == "OK"
         assert client.cmd("SAVE") == "OK"
     redis.kill()
-    redis.options += ["--key-load-delay", "1000", "--loading-process-events-interval-bytes", "1024"]
+    redis.options += ["--key-load-delay", "4000", "--loading-process-events-interval-bytes", "1024"]
     here = Node(stage, redis)
     redis.start(wait=False)
     here.wait_not_ready("loading its data set")
     assert here.status()["redis"]["loading"]
-    here.wait_ready()
+    wait_until(lambda: here.get("/readyz")[0] == 200, 60, "/readyz 200")
     assert here.events("redis_loading") and here.events("redis_loaded"), here.log()
     here.stop()
 

@@ -359,7 +359,7 @@ def loading_passes_through(stage):
     old = None if stage.direct else front.connect()
     assert old is None or old.cmd("GET", "key1") == b"v" * 100
     redis.kill()
-    redis.options += ["--key-load-delay", "2000", "--loading-process-events-interval-bytes", "1024"]
+    redis.options += ["--key-load-delay", "6000", "--loading-process-events-interval-bytes", "1024"]
     redis.start(wait=False)
 
     def loading():

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 
 import harness
-from harness import spawn, wait_until
+from harness import Late, spawn, terminate, wait_until
 from resp import Client
 
 
@@ -21,6 +21,17 @@ def get_page(port, path, method="GET", headers=None):
         return response.status, response.read().decode()
     finally:
         connection.close()
+
+
+def hang_up(process, done, what):
+    """SIGHUP, until it is done: TSan was seen to hold a signal back for good."""
+    for patience in (5, 10, 20):
+        process.send_signal(signal.SIGHUP)
+        try:
+            return wait_until(done, patience, what)
+        except Late as error:
+            late = error
+    raise late
 
 
 class Node:
@@ -58,8 +69,7 @@ class Node:
     def reload(self, event="reloaded"):
         """SIGHUP; waits until the log says how it went."""
         before = self.log().count(f"event={event}")
-        self.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: self.log().count(f"event={event}") > before, what=f"{event} in the log")
+        hang_up(self.process, lambda: self.log().count(f"event={event}") > before, f"{event} in the log")
 
     def client(self, index=0, **options):
         address = self.addresses[index]
@@ -93,11 +103,12 @@ class Node:
                    what=f"/readyz 503 {reason}")
 
     def end(self, seconds=40):
-        code = self.process.wait(seconds)
+        return self.checked(self.process.wait(seconds))
+
+    def checked(self, code):
         assert not harness.SANITIZER.search(self.log().encode()), self.log()[-6000:]
         return code
 
     def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        code = self.end()
+        code = self.checked(terminate(self.process, self.stage.slow))
         assert code == 0, (code, self.log()[-3000:])

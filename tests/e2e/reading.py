@@ -2,7 +2,7 @@
 import os
 import signal
 
-from harness import wait_until
+from harness import Late, wait_until
 
 
 def words(reply):
@@ -25,11 +25,20 @@ def replicas_of(cluster, primary):
 
 
 def reads_next_door(client, key="k", reason="read-local"):
-    """The session's reads have come to be local."""
+    """The session's reads have come to be local; the node at which they are served."""
     def local():
         client.cmd("GET", key)
-        return route(client, "GET", key)[1] == reason
-    wait_until(local, what="local reads")
+        node, told = route(client, "GET", key)
+        return node if told == reason else None
+    return wait_until(local, what="local reads")
+
+
+def reads_the_past(client, key="k", value=b"old"):
+    """It is served by the replica that lags: nothing that it has seen forbids it. (A replica that is silent for a
+    moment, on a busy machine, is not read either.)"""
+    got = client.cmd("GET", key)
+    if got != value:
+        raise Late(f"{got!r} is not from the replica that lags")
 
 
 def lose_a_write(cluster, client, primary, seen_by=(), meanwhile=None):

@@ -173,14 +173,14 @@ def any_password_makes_no_crowd_of_connections(stage):
 def one_lost_connection_is_not_an_outage(stage):
     """A subscriber's connection is killed; later Redis restarts, and writes are held as ever."""
     redis = stage.redis()
-    front = stage.azimuth(redis, settings=["cluster.hold_timeout_ms=3000"])
+    front = stage.azimuth(redis, settings=["cluster.hold_timeout_ms=6000"])
     with front.connect() as writer, front.connect() as subscriber, redis.connect() as admin:
         subscriber.cmd("SUBSCRIBE", "c")
         admin.cmd("CLIENT", "KILL", "TYPE", "pubsub")
         assert subscriber.read_to_end(timeout=20) == b""
         assert writer.cmd("SET", "k", "1") == "OK"
         # Longer than the hold: a clock that was left running would have run out by now.
-        deadline = time.monotonic() + 3.5
+        deadline = time.monotonic() + 6.5
         wait_until(lambda: time.monotonic() > deadline, what="the time has passed")
         redis.kill()
         writer.send("SET", "k", "2")
@@ -226,15 +226,19 @@ def a_large_request_may_come_to_its_end_while_azimuth_stops(stage):
             what="both stream",
         )
         front.process.send_signal(signal.SIGTERM)
+        sent = 200_000
 
         def refused():
+            nonlocal sent
+            whole.send_raw(request[sent : sent + 1])  # it goes on sending
+            sent += 1
             try:
                 socket.create_connection(front.address, 1).close()
             except ConnectionRefusedError:
                 return True
 
         wait_until(refused, what="it stops")
-        whole.send_raw(request[200_000:])
+        whole.send_raw(request[sent:])
         assert whole.read() == "OK"
         assert whole.read_to_end(timeout=20) == b""
         assert half.read_to_end(timeout=20).startswith(b"-CLUSTERDOWN azimuth: this node stops")
@@ -270,7 +274,7 @@ def slow_readers_leave_stuck_connections_replaceable(stage):
                 clients[-1].sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
                 clients[-1].send("GET", "large")
                 wait_until(lambda: other.cmd("GET", "nothing") is None, what="others go on")
-                wait_until(lambda: waiting_readers(admin) == number + 1, what="it is a connection of its own")
+                wait_until(lambda: held_replies(other) == number + 1, what="the reply is held")
             admin.cmd("CLIENT", "PAUSE", 600000, "WRITE")
             for database in databases:
                 write(database)
@@ -279,7 +283,7 @@ def slow_readers_leave_stuck_connections_replaceable(stage):
             def replaced():
                 for database in databases:
                     write(database)
-                return blocked() == 2 * len(databases)
+                return blocked() >= 2 * len(databases)
 
             wait_until(replaced, what="whoever comes now has a fresh connection")
             admin.cmd("CLIENT", "UNPAUSE")
@@ -288,9 +292,10 @@ def slow_readers_leave_stuck_connections_replaceable(stage):
                 client.close()
 
 
-def waiting_readers(admin):
-    """Connections of Redis whose reply nobody takes."""
-    return sum(int(size) > 1 << 20 for size in re.findall(rb"tot-mem=(\d+)", admin.cmd("CLIENT", "LIST")))
+def held_replies(client):
+    """Clients whose reply azimuth holds because they do not read. (What Redis holds of it tells nothing: the kernel's
+    buffers between the two may take all of it.)"""
+    return sum(int(size) > 1 << 20 for size in re.findall(rb"omem=(\d+)", client.cmd("CLIENT", "LIST")))
 
 
 @only_azimuth
@@ -524,7 +529,7 @@ def a_known_script_is_refused_like_the_rest_while_redis_is_away(stage):
 def a_script_is_loaded_for_what_is_sent_again_too(stage):
     """EVALSHA_RO was on its way when Redis died: the next Redis has never seen its script."""
     redis = stage.redis()
-    front = stage.azimuth(redis)
+    front = stage.azimuth(redis, settings=["cluster.hold_timeout_ms=20000"])
     with front.connect() as client:
         sha = client.cmd("SCRIPT", "LOAD", "return 5")
         assert client.cmd("EVALSHA_RO", sha, "0") == 5

@@ -63,8 +63,7 @@ def only_what_crosses_a_zone_is_compressed(stage):
     with PlacedCluster(stage, members=4, zones=ZONES) as cluster:
         primary = cluster.wait_whole()
         if primary.place.zone != ZONES[0]:
-            with primary.client() as client:
-                assert client.cmd("AZIMUTH", "SWITCHOVER", "a1") == "OK"
+            cluster.switch_over(primary, "a1")
             primary = cluster.wait_whole()
         replicas = [node for node in cluster.nodes if node is not primary]
         commands = some_commands()

@@ -20,9 +20,7 @@ def rounds_option(parser):
 
 def move(cluster, primary):
     """A planned move to somebody else; the new primary."""
-    with primary.client() as client:
-        reply = client.cmd("AZIMUTH", "SWITCHOVER")
-    assert reply == "OK", reply
+    cluster.switch_over(primary)
     successor = cluster.wait_whole()
     assert successor is not primary
     return successor
@@ -546,10 +544,13 @@ def a_blocked_client_waits_no_longer_than_it_asked(stage):
         began = time.monotonic()
         client.send("BLPOP", "never", "3")
         wait_until(lambda: moved.blocked() == 1, what="one blocked")
+        told = []
+        reader = threading.Thread(target=lambda: told.append((client.read(), time.monotonic() - began)), daemon=True)
+        reader.start()
         moved.move()
-        value = client.read()
-        took = time.monotonic() - began
-        assert took < 4.5, took
+        reader.join(30)
+        value, took = told[0]
+        assert took < (8 if stage.slow else 4.5), took
         assert value is None and took >= 2.9 or str(value).startswith("UNBLOCKED"), (value, took)
 
 

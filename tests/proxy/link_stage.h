@@ -53,9 +53,9 @@ struct Loop {
     CHECK(uv_loop_close(&loop) == 0);
   }
   void turn() { uv_run(&loop, UV_RUN_ONCE); }
-  // Turns until `done`, or ten seconds.
+  // Turns until `done`, or a minute.
   bool until(const std::function<bool()>& done) {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (!done()) {
       if (std::chrono::steady_clock::now() > deadline) return false;
       turn();

@@ -21,7 +21,7 @@ using namespace azimuth;
 
 namespace {
 
-constexpr int kWaitMs = 15'000;
+constexpr int kWaitMs = 60'000;
 
 std::uint16_t free_port() {
   const int listener = listen_on(*numeric_address(tcp_endpoint("127.0.0.1", 0)), 0);

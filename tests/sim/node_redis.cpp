@@ -52,7 +52,13 @@ void Node::send_command(const std::vector<std::string>& command) {
         process_->reply_due = std::max(process_->reply_due, world_.scheduler.now()) +
                               world_.random.between(us(5), us(50));
         later(process_->reply_due - world_.scheduler.now(), [this, number, answer = *reply] {
-          if (process_->connection == number && process_->connected) {
+          // Timers come behind sockets when a process that was stopped goes on: what is over must
+          // be noticed first.
+          if (process_->leadership.next_wakeup() <= now()) {
+            tick();
+            pump();
+          }
+          if (process_ && process_->connection == number && process_->connected) {
             process_->pilot->on_reply(now(), answer);
           }
         });
