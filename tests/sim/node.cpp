@@ -309,6 +309,7 @@ void Node::publish() {
   GroupView& published = process_->published;
   published.lease_until = view().lease_until;  // renewed all the time, and no news
   const bool news = view() != published;
+  if (published.leading && !view().leading) ++process_->reign;
   if (news) published = view();
   if (!std::exchange(process_->topology_stale, false) && !news) return;
   const Endpoint redis;

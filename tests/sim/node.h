@@ -126,7 +126,8 @@ class Node {
 
   void execute(const WriteRequest& request, std::uint64_t epoch);
   void on_executed(const WriteRequest& request, std::uint64_t epoch, WriteResult result);
-  void await_copies(const WriteRequest& request, std::uint64_t offset, std::size_t replicas);
+  void await_copies(const WriteRequest& request, std::uint64_t reign, std::uint64_t offset,
+                    std::size_t replicas);
   void retry(const WriteRequest& request);
   void mind_drain();
 

@@ -44,29 +44,32 @@ void Node::execute(const WriteRequest& request, std::uint64_t epoch) {
   world_.on_flush(index_, epoch);
   if (process_->upstream != server.generation()) return;  // into a connection that has ended
   ++process_->in_flight;
-  server.post(world_.random.between(us(10), us(80)),
-              [this, request, epoch, generation = generation_](FakeRedis& redis) {
-                const Values before = redis.data().values;
-                const WriteResult result = redis.write(request.id, request.bytes);
-                if (result == WriteResult::kDone) {
-                  world_.on_executed(index_, request.id, epoch, before);
-                }
-                const std::uint64_t offset = redis.offset();
-                if (generation != generation_ || !process_) return;
-                later(world_.random.between(us(10), us(80)),
-                      [this, request, epoch, result] { on_executed(request, epoch, result); });
-                if (result != WriteResult::kDone || !request.quorum) return;
-                await_copies(request, offset, world_.replicas_for_quorum(index_));
-              });
+  server.post(
+      world_.random.between(us(10), us(80)),
+      [this, request, epoch, generation = generation_, reign = process_->reign](FakeRedis& redis) {
+        const Values before = redis.data().values;
+        const WriteResult result = redis.write(request.id, request.bytes);
+        if (result == WriteResult::kDone) {
+          world_.on_executed(index_, request.id, epoch, before);
+        }
+        const std::uint64_t offset = redis.offset();
+        if (generation != generation_ || !process_) return;
+        later(world_.random.between(us(10), us(80)),
+              [this, request, epoch, result] { on_executed(request, epoch, result); });
+        if (result != WriteResult::kDone || !request.quorum) return;
+        await_copies(request, reign, offset, world_.replicas_for_quorum(index_));
+      });
 }
 
 // WAIT. Whoever attaches while it blocks counts too: so what is needed is looked up again when it
-// is over.
-void Node::await_copies(const WriteRequest& request, std::uint64_t offset, std::size_t replicas) {
-  const auto held = [this, request, offset, replicas, generation = generation_] {
-    if (generation != generation_) return;
+// is over. It is nobody's answer any more when the primary has moved meanwhile: a Redis that stood
+// still may run the write long after, and what is needed elsewhere by then says nothing of it.
+void Node::await_copies(const WriteRequest& request, std::uint64_t reign, std::uint64_t offset,
+                        std::size_t replicas) {
+  const auto held = [this, request, reign, offset, replicas, generation = generation_] {
+    if (generation != generation_ || !process_ || reign != process_->reign) return;
     const std::size_t needed = world_.replicas_for_quorum(index_);
-    if (needed > replicas) return await_copies(request, offset, needed);
+    if (needed > replicas) return await_copies(request, reign, offset, needed);
     world_.on_acked(index_, request.id, true);
   };
   world_.server(index_).redis()->wait(offset, replicas, held);

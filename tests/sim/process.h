@@ -60,6 +60,7 @@ struct Node::Process {
 
   // The data path of those who only write.
   std::uint64_t in_flight = 0;
+  std::uint64_t reign = 0;  // counts; what has not been answered when it ends is given up
   bool told_drained = false;
   std::uint64_t upstream = 0;  // the Redis process that the workers are connected to; 0: none
   Time upstream_from = 0;      // they connect anew from here on
