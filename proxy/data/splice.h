@@ -6,8 +6,8 @@
 // Invariants: the pipe is empty between calls, so that it never has to be told whose bytes it holds
 // and nothing dies with it: what the other socket does not take at once is read out of it into a
 // block, and goes the way of bytes that were received. Whatever goes wrong at either socket is left
-// for recv or send to find. Where splice does not work (EINVAL, no descriptors), it is not tried
-// again, and everything is received and sent. The process must ignore SIGPIPE. Owned by one worker.
+// for recv or send to find. Where splice does not work (EINVAL) it is not tried again, and
+// everything is received and sent; so it is while there are no descriptors. The process must ignore SIGPIPE. Owned by one worker.
 #pragma once
 
 #include <cstddef>
