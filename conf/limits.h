@@ -144,7 +144,6 @@ inline constexpr std::size_t kScopeNameBytesMax = 256;
 // first.
 inline constexpr std::size_t kRememberedScriptsBytesMax = 16 * kMiB;
 
-// Delay before an upstream connection is tried again; doubles from the least to the most.
 // How long a `quorum` write waits for the voters at the least: hold_timeout_ms, but not less.
 inline constexpr std::uint32_t kQuorumMsLeast = 1000;
 // Reads at a replica: proofs of its freshness that are kept; a replica that is silent for so long
@@ -155,6 +154,7 @@ inline constexpr std::uint64_t kReplicaSilenceMsMax = 50;
 // shortest staleness bound that a session has set, but not more often than the second.
 inline constexpr std::uint64_t kProofEveryMs = 200;
 inline constexpr std::uint64_t kProofEveryMsLeast = 20;
+// Delay before an upstream connection is tried again; doubles from the least to the most.
 inline constexpr std::uint32_t kReconnectDelayLeastMs = 20;
 inline constexpr std::uint32_t kReconnectDelayMostMs = 1000;
 
@@ -307,17 +307,18 @@ inline constexpr std::uint32_t kLogLinesPerEventAndSecondMax = 10;
 // --- Gossip and the sealed datagrams under it --------------------------------------------------
 
 // A datagram is never fragmented on an ordinary path: 1,500 bytes less IPv6 and UDP, with a margin
-// for tunnels of the network's own. A gossip packet or a leadership message leaves room for the seal
-// and the envelope.
+// for tunnels of the network's own. A gossip packet or a leadership message leaves room for the
+// seal and the envelope.
 inline constexpr std::size_t kDatagramBytesMax = 1400;
-inline constexpr std::size_t kDatagramSealBytes = 1 + 16 + 8 + 16;  // version, session, counter, tag
+inline constexpr std::size_t kDatagramSealBytes =
+    1 + 16 + 8 + 16;  // version, session, counter, tag
 inline constexpr std::size_t kGossipPacketBytesMax = 1200;
 
 // One record in a packet, and the address and replid in it (names are kNameBytesMax).
 inline constexpr std::size_t kGossipAddressBytesMax = 128;
 inline constexpr std::size_t kGossipReplidBytesMax = 40;
-inline constexpr std::size_t kGossipRecordBytesMax = 4 * kNameBytesMax + kGossipAddressBytesMax +
-                                                     kGossipReplidBytesMax + 80;
+inline constexpr std::size_t kGossipRecordBytesMax =
+    4 * kNameBytesMax + kGossipAddressBytesMax + kGossipReplidBytesMax + 80;
 
 // Nodes remembered, dead ones included; seeds; probes under way, of one's own and for others.
 inline constexpr std::size_t kGossipNodesMax = 8192;

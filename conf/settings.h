@@ -43,6 +43,7 @@ struct RedisSettings {
 struct ListenSettings {
   Endpoint address;
   Consistency consistency = Consistency::kCausal;
+  std::uint32_t staleness_ms = 1000;  // of bounded-staleness
   Durability durability = Durability::kAsync;
   SessionScope session_scope = SessionScope::kByRole;  // see session_scope()
   std::optional<bool> allow_sync;                      // see allows_sync()

@@ -197,6 +197,12 @@ constexpr SettingRow kRows[] = {
      .doc = "What reads promise; a session changes it with AZIMUTH CONSISTENCY. causal: one's own "
             "writes are seen, and reads never go back."},
     {.section = "listen",
+     .key = "staleness_ms",
+     .field = field<&Settings::listen, &ListenSettings::staleness_ms>,
+     .doc = "With bounded-staleness: how old what is read may be, in milliseconds.",
+     .least = 1,
+     .most = 3'600'000},
+    {.section = "listen",
      .key = "durability",
      .field = field<&Settings::listen, &ListenSettings::durability>,
      .doc = "When a write is acknowledged. async: when the primary has it, as Redis does. quorum: "

@@ -176,11 +176,12 @@ Choice choose(const Question& q) {
   });
   if (!whole && !missing.empty()) {
     const Names broken = voters_where(q, [](const Promise* promise) {
-      return promise != nullptr && !counts(promise) && !disobeys(promise);
+      return promise != nullptr && promise->alive && !counts(promise) && !disobeys(promise);
     });
     const Names disobedient = voters_where(q, disobeys);
     std::string why = "waiting for " + listed(missing);
     if (!broken.empty()) why += "; the Redis of " + listed(broken) + " has lost what it held";
+    if (!unseen.empty()) why += "; the Redis of " + listed(unseen) + " does not answer";
     if (!disobedient.empty())
       why += "; the Redis of " + with_troubles(q, disobedient) + " cannot be driven";
     return {{}, why + "; AZIMUTH ELECT FORCE <node> goes on without"};

@@ -215,7 +215,8 @@ void RedisPilot::Machine::recount(Instant now) {
 
 // On a replica nobody waits for a script any more that has made Redis say BUSY: it could only read,
 // and who had asked for it has long been answered by the primary (proxy/data/replica.h). Meanwhile
-// the replica applies nothing.
+// the replica applies nothing. On what was the primary until then its client has been told that it
+// may have run (and Redis ends none that has written).
 void RedisPilot::Machine::end_script(Instant now) {
   send(now, {"SCRIPT", "KILL"}, {Question::kTry, {}, "SCRIPT KILL", 0});
   send(now, {"FUNCTION", "KILL"}, {Question::kTry, {}, "FUNCTION KILL", 0});
@@ -331,7 +332,8 @@ void RedisPilot::Machine::finish_round(Instant now) {
     LocalRedis next = facts;
     next.alive = facts.alive && busy && now - whole_at < silence_max;
     publish(next);
-    if (busy && known.role == RedisRole::kReplica && asked.empty()) end_script(now);
+    const bool follows = known.role == RedisRole::kReplica || effective() == OrderKind::kFollow;
+    if (busy && follows && asked.empty()) end_script(now);
     poll_at = now + kAwaitInterval;
     return;
   }

@@ -166,7 +166,7 @@ void unblock_client(Worker& worker, Client& client, const UnblockRequest& reques
     Upstream& asked = asking.pinned() && asking.dedicated != nullptr
                           ? *asking.dedicated
                           : home.shared(*asking.identity, Role::kReads);
-    home.forward(asking, asked, entry_for(asking, nullptr), {}, encode_request(command));
+    home.forward(asking, asked, entry_of_ours(asking), {}, encode_request(command));
   });
 }
 
@@ -187,7 +187,7 @@ bool is_meant(Worker& worker, Client& client, uint64_t self,
 // --- CLIENT TRACKING ---------------------------------------------------------------------------
 
 void send_tracking(Worker& worker, Client& client, const std::vector<std::string_view>& args) {
-  Entry entry = entry_for(client, nullptr);
+  Entry entry = entry_of_ours(client);
   entry.kind = EntryKind::kCollect;
   entry.topic = Topic::kTracking;
   entry.awaited = true;
@@ -346,7 +346,7 @@ Step queue_if_nobody(Worker& worker, Client& client, const Request& request) {
       return;
     }
     ++asking.session.multi_commands;
-    asking.worker->forward(asking, *asking.dedicated, entry_for(asking, nullptr), {},
+    asking.worker->forward(asking, *asking.dedicated, entry_of_ours(asking), {},
                            encode_request(harmless_form(views(args))));
   });
   return Step::kDone;

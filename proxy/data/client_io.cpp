@@ -81,6 +81,8 @@ void Worker::admit(int fd, const Listener& listener) {
 void Worker::adopt_listener(Client& client) {
   const ListenSettings& endpoint = settings_->listen[client.listener];
   client.session.consistency = endpoint.consistency;
+  client.session.staleness_bound = endpoint.staleness_ms;
+  client.session.bound_in_writes = false;
   client.session.durability = endpoint.durability;
   client.session.scope = session_scope(*settings_, endpoint);
 }

@@ -34,6 +34,8 @@ bool drained_or_wait(Client& client);
 bool room_or_wait(Client& client, Upstream& upstream);
 // The entry of a forwarded request, and its queueing on `upstream`.
 Entry entry_for(Client& client, const CommandRow* row);
+// The same of what azimuth asks on behalf of a client: nothing is written.
+Entry entry_of_ours(Client& client);
 // Once, in place of the command that would have gone on as if nothing had happened. False: another
 // connection of its session has just been told.
 bool tell_lost_write(Worker& worker, Client& client);

@@ -137,6 +137,12 @@ Entry entry_for(Client& client, const CommandRow* row) {
   return entry;
 }
 
+Entry entry_of_ours(Client& client) {
+  Entry entry = entry_for(client, nullptr);
+  entry.write = false;
+  return entry;
+}
+
 bool is_slowed(const CommandRow* row) {
   return row == nullptr || has_flag(*row, kWrite) ||
          (has_flag(*row, kMayReplicate) && !has_flag(*row, kReadonly));

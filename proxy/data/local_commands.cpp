@@ -13,7 +13,7 @@ namespace {
 // AUTH is judged by Redis, on a connection that only ever logs in: every user's name and password
 // are checked there, and logging in there changes nothing for anybody else.
 Step ask_login(Worker& worker, Client& client, std::string_view bytes, Topic topic) {
-  Entry entry = entry_for(client, nullptr);
+  Entry entry = entry_of_ours(client);
   entry.kind = EntryKind::kCollect;
   entry.topic = topic;
   entry.awaited = true;
@@ -25,7 +25,7 @@ Step ask_login(Worker& worker, Client& client, std::string_view bytes, Topic top
 
 // On a connection of its own the client's login must change there too; Redis does both at once.
 Step ask_own(Worker& worker, Client& client, const Request& request, Topic topic) {
-  Entry entry = entry_for(client, nullptr);
+  Entry entry = entry_of_ours(client);
   entry.kind = EntryKind::kCollect;
   entry.topic = topic;
   entry.awaited = true;
@@ -59,7 +59,7 @@ void switch_protocol(Worker& worker, Client& client, const HelloRequest& hello) 
   if (!client.session.authenticated) return answer(worker, client, kHelloNoAuthReply);
   if (hello.protocol) client.session.protocol = static_cast<uint8_t>(*hello.protocol);
   worker.renew_identity(client);
-  Entry entry = entry_for(client, nullptr);
+  Entry entry = entry_of_ours(client);
   entry.kind = EntryKind::kCollect;
   entry.topic = Topic::kServerInfo;
   entry.awaited = entry.repeatable = true;
@@ -101,13 +101,14 @@ std::string set_consistency(Session& session, Consistency level,
   const bool bounded = level == Consistency::kBoundedStaleness;
   uint32_t value = 0;
   if (!bound.empty()) {
+    if (!bounded) return level_help("bound: only bounded-staleness takes one");
     const char* const end = bound[0].data() + bound[0].size();
     const auto parsed = std::from_chars(bound[0].data(), end, value);
     const bool unit_ok = bound.size() == 1 || same_word(bound[1], "writes");
-    if (!bounded || parsed.ec != std::errc() || parsed.ptr != end || !unit_ok) {
+    if (parsed.ec != std::errc() || parsed.ptr != end || value == 0 || !unit_ok) {
       return level_help(
-          "bound: only bounded-staleness takes one, a number of milliseconds, or a "
-          "number and the word writes");
+          "bound: write a number of milliseconds from 1 to 4294967295, or a number and the word "
+          "writes");
     }
   } else if (bounded) {
     return level_help(
@@ -120,8 +121,24 @@ std::string set_consistency(Session& session, Consistency level,
   return std::string(kOkReply);
 }
 
+std::string consistency_of(const Session& session) {
+  std::string text(to_string(session.consistency));
+  if (session.consistency == Consistency::kBoundedStaleness) {
+    text += ' ' + std::to_string(session.staleness_bound);
+    if (session.bound_in_writes) text += " writes";
+  }
+  return text;
+}
+
+// Redis takes its words in any case.
+std::string lowered(std::string_view word) {
+  std::string text(word);
+  for (char& c : text) c = lower_case(c);
+  return text;
+}
+
 std::string set_scope(Worker& worker, Client& client, std::string_view wanted) {
-  const auto scope = parse_session_scope(wanted);
+  const auto scope = parse_session_scope(lowered(wanted));
   if (!scope || *scope == SessionScope::kByRole) {
     return level_help("session scope: write connection, user, client-name or node");
   }
@@ -302,7 +319,7 @@ void finish_auth(Worker& worker, Client& client, const std::string& reply) {
   if (reads.ready()) return answer(worker, client, reply);
   // Not before the new identity has a connection: the password may change behind this answer, and
   // who is in stays in.
-  Entry entry = entry_for(client, nullptr);
+  Entry entry = entry_of_ours(client);
   entry.kind = EntryKind::kCollect;
   entry.topic = Topic::kLoggedIn;
   entry.awaited = entry.repeatable = true;
@@ -391,8 +408,8 @@ Step handle_azimuth(Worker& worker, Client& client, const Request& request) {
     append_route(out, worker, client, args.subspan(2));
   } else if (same_word(sub, "consistency") && args.size() <= 5) {
     if (args.size() == 2) {
-      append_bulk(out, to_string(client.session.consistency));
-    } else if (const auto level = parse_consistency(args[2])) {
+      append_bulk(out, consistency_of(client.session));
+    } else if (const auto level = parse_consistency(lowered(args[2]))) {
       out = set_consistency(client.session, *level, args.subspan(3));
     } else {
       out = level_help(
@@ -402,7 +419,7 @@ Step handle_azimuth(Worker& worker, Client& client, const Request& request) {
   } else if (same_word(sub, "durability") && args.size() <= 3) {
     if (args.size() == 2) {
       append_bulk(out, to_string(client.session.durability));
-    } else if (const auto level = parse_durability(args[2])) {
+    } else if (const auto level = parse_durability(lowered(args[2]))) {
       client.session.durability = *level;
       out = kOkReply;
     } else {

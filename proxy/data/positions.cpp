@@ -19,12 +19,12 @@ namespace {
 
 constexpr std::string_view kAskRole = "*1\r\n$4\r\nROLE\r\n";
 
+}  // namespace
+
 bool runs_script(const Entry& entry) {
   return !entry.injected && entry.command < kCommandCount &&
          is_script(all_commands()[entry.command]);
 }
-
-}  // namespace
 
 // --- behind requests to the primary --------------------------------------------------------------
 
@@ -315,8 +315,8 @@ void Upstream::check_gate(std::string_view role) {
   give_up_replica("its gate is closed");
 }
 
-// What is wrong with a replica is not what the primary would have said. (Its cache of scripts is its
-// own, and a function, or a user's new rights, may not have come to it yet.)
+// What is wrong with a replica is not what the primary would have said. (Its cache of scripts is
+// its own, and a function, or a user's new rights, may not have come to it yet.)
 bool Upstream::judges_error(const Entry& entry) const {
   return role_ == Role::kReplica && reply_type_ == '-' && !entry.injected;
 }
@@ -325,8 +325,8 @@ void Upstream::judge_error(const std::string& error) {
   const Entry& front = entries_.front();
   Client* const client = worker_.client(front.client);
   if (client == nullptr) return;
-  constexpr std::string_view kItsOwn[] = {"-NOSCRIPT", "-ERR Function not found", "-LOADING",
-                                          "-MASTERDOWN", "-NOPERM", "-BUSY "};
+  constexpr std::string_view kItsOwn[] = {
+      "-NOSCRIPT", "-ERR Function not found", "-LOADING", "-MASTERDOWN", "-NOPERM", "-BUSY "};
   for (const std::string_view each : kItsOwn) {
     if (error.starts_with(each)) return send_elsewhere(*client, instead(*client));
   }

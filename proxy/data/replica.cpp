@@ -93,9 +93,8 @@ ReplicaSight Replica::sight(const Client& client, const Scope::Sight& shared) co
   const uint64_t now = worker_.now_ms();
   ReplicaSight sight;
   sight.member = place_.member;
-  sight.reachable =
-      there() && upstream != nullptr && upstream->ready() && !upstream->retired() &&
-      !client.identity->role_denied;
+  sight.reachable = there() && upstream != nullptr && upstream->ready() && !upstream->retired() &&
+                    !client.identity->role_denied;
   sight.runs_scripts = now >= no_scripts_until_ms_;
   sight.applied = applied();
   if (shared.replica == place_.key) sight.applied = std::max(sight.applied, shared.applied);

@@ -10,7 +10,7 @@ namespace azimuth {
 // replies out, cannot be queued. Redis must abort the transaction, so it is sent something that it
 // refuses; the client gets our words.
 Step poison(Worker& worker, Client& client) {
-  Entry entry = entry_for(client, nullptr);
+  Entry entry = entry_of_ours(client);
   entry.kind = EntryKind::kCollect;
   entry.topic = Topic::kPoison;
   entry.repeatable = false;
@@ -63,7 +63,7 @@ void ask_state(Worker& worker, Client& client, bool name) {
       {Topic::kNameNow, "*2\r\n$6\r\nCLIENT\r\n$7\r\nGETNAME\r\n"}};
   for (const auto& [topic, question] : questions) {
     if (topic == Topic::kNameNow && !name) continue;
-    Entry entry = entry_for(client, nullptr);
+    Entry entry = entry_of_ours(client);
     entry.kind = EntryKind::kCollect;
     entry.topic = topic;
     worker.forward(client, *client.dedicated, entry, {}, question);

@@ -120,11 +120,14 @@ struct Entry {
   bool bound : 1 = false;      // of a transaction: it means nothing on another connection
   bool confirmed : 1 = false;  // SUBSCRIBE: the first confirmation is there
   bool moved : 1 = false;      // handed over once: hand_over()
+  bool tried : 1 = false;      // a script that was outstanding when a connection was lost
   bool quorum : 1 = false;     // its reply is held until enough voters have what is before WAIT
   bool strong : 1 = false;     // a read that shows only what enough voters have
   bool evalsha : 1 = false;    // needs its script: Worker::load_lost_script
   bool plain : 1 = false;      // set by Upstream: nothing but its bytes matters of the reply
 };
+
+bool runs_script(const Entry& entry);
 
 // Requests queued on one connection since the last ROLE was: what has a position in common.
 struct BatchTag {

@@ -10,6 +10,10 @@
 namespace azimuth {
 namespace {
 
+// Of a script that has run for so long it may be the script that its connection was lost for: sent
+// again, one that does not end would take Redis after Redis out of service.
+constexpr uint64_t kLongScriptUs = 1'000'000;
+
 bool reads_keys(const Entry& entry) {
   return entry.command >= kCommandCount || has_flag(all_commands()[entry.command], kReadonly);
 }
@@ -84,6 +88,8 @@ std::vector<bool> Upstream::may_repeat(const std::vector<Entry>& outstanding,
   std::vector<bool> may(outstanding.size());
   std::unordered_set<uint32_t> wrote;  // clients that have such a write further back
   bool executed = false;
+  const bool aged =
+      !outstanding.empty() && worker_.now_us() - outstanding.front().start_us > kLongScriptUs;
   uint64_t end = front_offset_;
   for (const Entry& each : outstanding) end += each.size;
   for (size_t i = outstanding.size(); i-- > 0;) {
@@ -96,7 +102,8 @@ std::vector<bool> Upstream::may_repeat(const std::vector<Entry>& outstanding,
     } else {
       const bool sees_its_future =
           !wrote.empty() && wrote.contains(entry.client.index) && reads_keys(entry);
-      may[i] = never_left || (entry.retained && entry.repeatable && !sees_its_future);
+      const bool fatal = runs_script(entry) && (entry.tried || aged);
+      may[i] = never_left || (entry.retained && entry.repeatable && !sees_its_future && !fatal);
     }
     const bool writes = (entry.write && !entry.bound) || entry.topic == Topic::kExec;
     if (writes && left_whole && entry.canned == Canned::kNone) wrote.insert(entry.client.index);
@@ -150,6 +157,7 @@ std::vector<Upstream::Settled> Upstream::settle_outstanding(bool keep_bound) {
     settled.entry.retained = false;
     if (!canned && here && may[i]) {
       settled.bytes = std::move(bytes);
+      settled.entry.tried = entry.tried || (runs_script(entry) && !never_left);
     } else if (!canned) {
       settled.entry.plain = false;
       settled.entry.canned = never_left || half_left ? Canned::kNotSent : Canned::kUncertain;

@@ -188,8 +188,8 @@ class Worker {
   }
 
   // --- positions (positions.cpp)
-  // There is a cluster, where what a session has done and seen has a position. (How many members are
-  // known says nothing: a node that has just started may not have heard of the others.)
+  // There is a cluster, where what a session has done and seen has a position. (How many members
+  // are known says nothing: a node that has just started may not have heard of the others.)
   bool tags() const { return topology_->epoch != 0; }
   // ... reads as well: the primary is elsewhere, and the next one may be read next door.
   bool tags_reads() const { return target_.kind == TargetKind::kFar && replica_.there(); }

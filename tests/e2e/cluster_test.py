@@ -235,6 +235,28 @@ def a_primary_that_is_told_to_stop_hands_over_first(stage):
 
 
 @only_azimuth
+def who_wants_a_quorum_may_log_in(stage):
+    """By its session, and by its listener from the first word on. None of that is a write."""
+    for listen in ("", 'durability = "quorum"'):
+        with Cluster(stage, sidecars=1, listen=listen) as cluster:
+            cluster.wait_whole()
+            for node in cluster.members():
+                with node.redis.connect() as client:
+                    assert client.cmd("ACL", "SETUSER", "bob", "on", ">pw", "+@all", "~*") == "OK"
+            for node in cluster.nodes:
+                with node.client() as client:
+                    assert listen or client.cmd("AZIMUTH", "DURABILITY", "quorum") == "OK"
+                    assert isinstance(client.cmd("HELLO", "3"), (list, dict))
+                    assert isinstance(client.cmd("HELLO", "2", "AUTH", "bob", "pw"), list)
+                    assert client.cmd("AUTH", "bob", "pw") == "OK"
+                    assert str(client.cmd("AUTH", "bob", "wrong")).startswith("WRONGPASS")
+                    assert client.cmd("CLIENT", "UNBLOCK", client.cmd("CLIENT", "ID")) == 0
+                    assert client.cmd("SET", "k", "v") == "OK"
+                    assert client.cmd("MULTI") == "OK" and client.cmd("HELLO", "3")
+                    assert client.cmd("DISCARD") == "OK" and client.cmd("GET", "k") == b"v"
+
+
+@only_azimuth
 def a_user_who_may_not_fail_over_may_not_switch_over(stage):
     with Cluster(stage) as cluster:
         primary = cluster.wait_whole()

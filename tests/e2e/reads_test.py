@@ -300,7 +300,12 @@ def bounded_staleness_shows_nothing_older(stage):
             for bad in (["nonsense"], ["bounded-staleness"], ["bounded-staleness", "-1"], ["causal", "5"],
                         ["bounded-staleness", "many"], ["bounded-staleness", "5", "apples"]):
                 assert str(client.cmd("AZIMUTH", "CONSISTENCY", *bad)).startswith("ERR azimuth: "), bad
-            assert client.cmd("AZIMUTH", "CONSISTENCY") == b"bounded-staleness"
+            assert client.cmd("AZIMUTH", "CONSISTENCY") == b"bounded-staleness 300"
+            assert client.cmd("AZIMUTH", "Consistency", "CAUSAL") == "OK"
+            assert client.cmd("AZIMUTH", "CONSISTENCY") == b"causal"
+            assert client.cmd("AZIMUTH", "CONSISTENCY", "bounded-staleness", "5", "WRITES") == "OK"
+            assert client.cmd("RESET") == "RESET"
+            assert client.cmd("AZIMUTH", "CONSISTENCY") == b"causal"
 
 
 @only_azimuth
@@ -365,6 +370,34 @@ def a_script_that_does_not_end_leaves_the_replica_to_the_others(stage):
             assert other.cmd("SCRIPT", "KILL") == "OK"
             assert "Script killed" in str(client.read())
             reads_next_door(other)
+
+
+@only_azimuth
+def a_script_that_does_not_end_does_not_go_from_primary_to_primary(stage):
+    """It costs the primary that runs it, and is not sent to the next one."""
+    with Cluster(stage, text="redis_silence_ms = 1000\n") as cluster:
+        primary = cluster.wait_whole()
+        for node in cluster.nodes:
+            with node.redis.connect() as direct:
+                assert direct.cmd("CONFIG", "SET", "busy-reply-threshold", "3000") == "OK"
+        with replicas_of(cluster, primary)[0].client(timeout=60) as client:
+            client.cmd("SET", "k", "v")
+            reads_next_door(client)
+            client.send("EVAL_RO", "while true do end", "0")
+            told = str(client.read())
+            assert told.startswith("UNCERTAIN"), told
+        successor = cluster.wait_primary(but=primary, seconds=60)
+        assert cluster.wait_whole(90) is successor, "it went on to the next one"
+
+
+@only_azimuth
+def a_listener_may_bound_staleness(stage):
+    with Cluster(stage, members=2, listen='consistency = "bounded-staleness"\nstaleness_ms = 250') as cluster:
+        node = replicas_of(cluster, cluster.wait_whole())[0]
+        with node.client() as client:
+            assert client.cmd("AZIMUTH", "CONSISTENCY") == b"bounded-staleness 250"
+            assert client.cmd("SET", "k", "v") == "OK"
+            reads_next_door(client)
 
 
 @only_azimuth

@@ -620,11 +620,15 @@ TEST_CASE("a script that makes a replica say BUSY is ended; a primary's is its c
     CHECK(s.sent("FUNCTION KILL"));
     CHECK(s.pilot.facts().trouble.empty());
   }
-  SECTION("a primary") {
+  SECTION("a primary, until it is to follow another") {
     s.lead(5);
     s.redis.errors["INFO"] = "BUSY Redis is busy running a script";
+    s.redis.errors["SCRIPT"] = "NOTBUSY No scripts in execution right now.";
     s.pass(2000);
     CHECK_FALSE(s.sent("SCRIPT KILL"));
+    s.order(OrderKind::kFollow, 6, "b2", "R6");
+    s.pass(1000);
+    CHECK(s.sent("SCRIPT KILL"));
   }
 }
 
