@@ -231,9 +231,12 @@ Step special(Worker& worker, Client& client, const Request& request, const Comma
     case Handling::kClient:
       return in_multi ? queue_local(worker, client, request, row)
                       : handle_client(worker, client, request, row);
-    case Handling::kAzimuth:
-      return in_multi ? queue_local(worker, client, request, row)
-                      : handle_azimuth(worker, client, request);
+    case Handling::kAzimuth: {
+      // (Of a transaction, too, it can be asked where it goes: at once, and it is no part of it.)
+      const bool asks = request.args().size() > 2 && same_word(request.args()[1], "route");
+      return in_multi && !asks ? queue_local(worker, client, request, row)
+                               : handle_azimuth(worker, client, request);
+    }
     case Handling::kRefused:
       return refuse(worker, client, row);
     case Handling::kInfo:

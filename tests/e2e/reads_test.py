@@ -87,7 +87,10 @@ def what_route_says_is_what_the_next_command_does(stage):
                 assert direct.cmd("CLIENT", "UNPAUSE") == "OK"
             reads_next_door(client)
             assert client.cmd("MULTI") == "OK"
-            assert client.cmd("DISCARD") == "OK"
+            assert route(client, "GET", "k") == (primary.id, "in-transaction")
+            assert client.cmd("GET", "k") == "QUEUED"
+            assert route(client, "GET", "k") == (primary.id, "in-transaction")
+            assert client.cmd("EXEC") == [b"w"]
             assert client.cmd("WATCH", "k") == "OK"
             assert route(client, "GET", "k") == (primary.id, "in-transaction")
             assert client.cmd("UNWATCH") == "OK"
