@@ -317,12 +317,15 @@ def keepalive_and_nodelay(stage):
                 mine.add(os.readlink(f"/proc/{front.pid}/fd/{name}"))
             except OSError:
                 pass
-        with open("/proc/net/tcp") as table:
-            rows = [row.split() for row in table.readlines()[1:]]
-        # Columns: state 01 is established; the timer 02 is keepalive's; the inode names the socket.
-        timers = [row[5].split(":")[0] for row in rows if row[3] == "01" and f"socket:[{row[9]}]" in mine]
-        assert len(timers) >= 2, "a client's and Redis's"
-        assert set(timers) == {"02"}, f"timers {timers}"
+
+        def timers():
+            """Columns: state 01 is established; the timer 02 is keepalive's; the inode names the socket. (01: something
+            is on its way, and has not been confirmed yet.)"""
+            with open("/proc/net/tcp") as table:
+                rows = [row.split() for row in table.readlines()[1:]]
+            return [row[5].split(":")[0] for row in rows if row[3] == "01" and f"socket:[{row[9]}]" in mine]
+        assert len(timers()) >= 2, "a client's and Redis's"
+        harness.wait_until(lambda: set(timers()) == {"02"}, what="keepalive timers alone")
 
 
 if __name__ == "__main__":
