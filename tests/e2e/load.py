@@ -3,7 +3,7 @@ the books that tell, at the end, which writes must, may and must not be in Redis
 import threading
 import time
 
-from harness import in_time
+from harness import held, in_time
 from resp import Client, Closed, Push, RespError, encode
 
 APPEND = "redis.call('RPUSH', KEYS[1], ARGV[1]) return ARGV[1]"
@@ -181,15 +181,15 @@ class Load:
             for client in self.clients:
                 kept = [token.decode() for token in admin.cmd("LRANGE", client.key, 0, -1)]
                 seen = set(kept)
-                assert len(seen) == len(kept), f"client {client.number}: executed twice: {twice(kept)}"
+                held(len(seen) == len(kept), f"client {client.number}: executed twice: {twice(kept)}")
                 missing = [token for token in client.acknowledged if token not in seen]
-                assert not missing, f"client {client.number}: acknowledged and lost: {missing[:10]}"
+                held(not missing, f"client {client.number}: acknowledged and lost: {missing[:10]}")
                 ghosts = [token for token in client.refused if token in seen]
-                assert not ghosts, f"client {client.number}: refused yet executed: {ghosts[:10]}"
+                held(not ghosts, f"client {client.number}: refused yet executed: {ghosts[:10]}")
                 strangers = seen - set(client.acknowledged) - set(client.uncertain)
-                assert not strangers, f"client {client.number}: not asked for: {sorted(strangers)[:10]}"
+                held(not strangers, f"client {client.number}: not asked for: {sorted(strangers)[:10]}")
                 order = [token for token in kept if token not in set(client.uncertain)]
-                assert order == client.acknowledged, f"client {client.number}: out of order"
+                held(order == client.acknowledged, f"client {client.number}: out of order")
 
     def summary(self):
         errors = {}

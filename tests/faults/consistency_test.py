@@ -15,7 +15,7 @@ from sessions import CarelessSession, Load, PooledSession, ScatteredSession, Ung
 
 import harness
 from cluster import Cluster
-from harness import Late, only_azimuth
+from harness import Late, held, only_azimuth
 
 BOUND_MS, BOUND_WRITES = 150, 20
 BOUNDED_MS, BOUNDED_WRITES = f"bounded-staleness {BOUND_MS}", f"bounded-staleness {BOUND_WRITES} writes"
@@ -146,7 +146,7 @@ def tell(load, history, verdict):
 def check_causal(load, history, failovers=()):
     verdict = check_sessions(history, failovers)
     tell(load, history, verdict)
-    assert not verdict.violations, verdict
+    held(not verdict.violations, verdict)
     enough(verdict.judged > 150, f"hardly a read: {verdict}")
     return verdict
 
@@ -163,7 +163,7 @@ def causal_sessions_hold_while_replicas_lag(stage):
             history = load.stop()
         print(f"       {local} reads at replicas", flush=True)
         verdict = check_causal(load, history)
-        assert not verdict.lost, verdict
+        held(not verdict.lost, verdict)
         enough(local > verdict.judged / 20, f"only {local} of {verdict.judged} reads were at replicas")
 
 
@@ -186,7 +186,7 @@ def causal_sessions_hold_while_replicas_resync(stage):
             history = load.stop()
         print(f"       {local} reads at replicas since the last resync", flush=True)
         verdict = check_causal(load, history)
-        assert not verdict.lost, verdict
+        held(not verdict.lost, verdict)
         enough(local > 0, "no read was at a replica")
 
 
@@ -253,7 +253,7 @@ def weaker_sessions_hold_what_they_promise(stage):
         for level, promised in levels.items():
             verdict = check_sessions(history, judged=lambda op, level=level: op.level == level)
             print(f"       {level}: {verdict.judged} reads judged, {verdict.counts()}", flush=True)
-            assert not verdict.of(*promised), verdict
+            held(not verdict.of(*promised), verdict)
 
 
 @only_azimuth
@@ -267,7 +267,7 @@ def bounded_staleness_holds_while_replicas_lag(stage):
                                     (BOUNDED_WRITES, check_staleness_writes, BOUND_WRITES)):
             verdict = check(history, bound, judged=lambda op, level=level: op.level == level)
             print(f"       {level}: {verdict}; {local} reads at replicas", flush=True)
-            assert not verdict.violations, verdict
+            held(not verdict.violations, verdict)
             enough(verdict.judged > 50, f"hardly a read: {verdict}")
         enough(local > 20, "hardly a read was at a replica")
 
@@ -283,7 +283,7 @@ def strong_sessions_are_linearizable_across_failovers(stage):
             history = load.stop()
         verdict = check_linearizable(history)
         tell(load, history, verdict)
-        assert not verdict.violations, verdict
+        held(not verdict.violations, verdict)
         enough(verdict.judged > 100, f"hardly a read: {verdict}")
 
 

@@ -12,7 +12,7 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 
-from harness import Late, in_time  # noqa: E402
+from harness import Late, held, in_time  # noqa: E402
 from resp import Client, Closed, RespError, encode  # noqa: E402
 
 APPEND = (
@@ -218,26 +218,26 @@ class Writers:
                 token.decode() for client in self.clients for token in admin.cmd("LRANGE", client.key, 0, -1)
             }
         gone = sorted(survivors - everything)
-        assert not gone, f"a survivor had {gone[:10]} ({len(gone)}), and they are lost"
+        held(not gone, f"a survivor had {gone[:10]} ({len(gone)}), and they are lost")
         return lost
 
     def _audit(self, client, kept, forgiven, survivors):
         who = f"writer {client.number} ({client.durability})"
         seen, unsure = set(kept), set(client.uncertain)
-        assert len(seen) == len(kept), f"{who}: executed twice: {_twice(kept)}"
+        held(len(seen) == len(kept), f"{who}: executed twice: {_twice(kept)}")
         missing = [write for write in client.acknowledged if write.token not in seen]
         if client.durability == "quorum":
-            assert not missing, f"{who}: acknowledged and lost: {_when(missing)}"
+            held(not missing, f"{who}: acknowledged and lost: {_when(missing)}")
         wrong = [each for each in missing if not any(begin <= each.acked <= end for begin, end in forgiven)]
-        assert not wrong, f"{who}: acknowledged at no time of a fault and lost: {_when(wrong)} of {forgiven}"
+        held(not wrong, f"{who}: acknowledged at no time of a fault and lost: {_when(wrong)} of {forgiven}")
         ghosts = [token for token in client.refused if token in seen]
-        assert not ghosts, f"{who}: refused yet executed: {ghosts[:10]}"
+        held(not ghosts, f"{who}: refused yet executed: {ghosts[:10]}")
         gone = {write.token for write in missing}
         expected = [write.token for write in client.acknowledged if write.token not in gone]
         strangers = seen - set(expected) - unsure
-        assert not strangers, f"{who}: not asked for: {sorted(strangers)[:10]}"
+        held(not strangers, f"{who}: not asked for: {sorted(strangers)[:10]}")
         order = [token for token in kept if token not in unsure]
-        assert order == expected, f"{who}: out of order"
+        held(order == expected, f"{who}: out of order")
         return len(missing)
 
     def summary(self):
@@ -277,10 +277,10 @@ def check_takers(writers, since, until, old, new):
     first = next(write.acked for write in took if write.port == new)
     late = [write for write in took if write.port == old and first < write.acked < until]
     both = [write for write in late if write.sent > first]
-    assert not both, (
+    held(not both, (
         f"two primaries at once: {new} took a write {first - since:.3f} s after the freeze; {old} took "
-        f"{[(write.token, round(write.sent - since, 3), round(write.acked - since, 3)) for write in both[:8]]}")
-    assert {write.port for write in took if write.acked < until} <= {old, new}
+        f"{[(write.token, round(write.sent - since, 3), round(write.acked - since, 3)) for write in both[:8]]}"))
+    held({write.port for write in took if write.acked < until} <= {old, new}, "a third took writes")
     return late
 
 
