@@ -2,8 +2,8 @@
 
 Three nodes with 1 ms on each way between them (2 ms there and back, by a relay). Clients at a node
 that is not the primary read nine times and write once, at causal, each a session of its own and then
-all one (session scope node); then the same reads go to the primary (bounded-staleness 1 writes), for
-comparison. Not part of CI: its numbers are the machine's.
+all one (session scope node); or read alone, with the gate and without. Then the same reads go to the
+primary (bounded-staleness 1 writes), for comparison. Not part of CI: its numbers are the machine's.
 
     /usr/bin/python3 tests/bench/reads.py --azimuth build/release/azimuth [--seconds 10] [--clients 50]
 """
@@ -126,6 +126,7 @@ def reads(stage):
         row("9 : 1, causal, all one session", pump(node, options.clients, options.seconds, 10, "SESSION node"))
         row("9 : 1, at the primary", pump(node, options.clients, options.seconds, 10, at_primary))
         row("reads alone, causal", pump(node, options.clients, options.seconds, 0, ""))
+        row("reads alone, eventual: no gate", pump(node, options.clients, options.seconds, 0, "CONSISTENCY eventual"))
         row("reads alone, causal, all one session", pump(node, options.clients, options.seconds, 0, "SESSION node"))
         row("reads alone, at the primary", pump(node, options.clients, options.seconds, 0, at_primary))
         found = until_local(node, 1000)
