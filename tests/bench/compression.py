@@ -225,8 +225,7 @@ def compare(stage, options, directory):
                     ip("link", "set", "dev", "eth", "gso_max_segs", "1")
             primary = cluster.wait_whole()
             if primary.id != "a1":
-                with primary.client() as client:
-                    assert client.cmd("AZIMUTH", "SWITCHOVER", "a1") == "OK"
+                cluster.switch_over(primary, "a1")
                 primary = cluster.wait_whole()
             for rate in map(float, options.rates.split(",")):
                 result = measure(cluster, primary, rate, options.seconds, directory)

@@ -15,7 +15,7 @@ from sessions import CarelessSession, Load, PooledSession, ScatteredSession, Ung
 
 import harness
 from cluster import Cluster
-from harness import Late, held, only_azimuth
+from harness import held, in_time, only_azimuth
 
 BOUND_MS, BOUND_WRITES = 150, 20
 BOUNDED_MS, BOUNDED_WRITES = f"bounded-staleness {BOUND_MS}", f"bounded-staleness {BOUND_WRITES} writes"
@@ -131,12 +131,7 @@ def thaw(_, node):
 
 
 # --- the judging ---------------------------------------------------------------------------------
-
-
-def enough(found, what):
-    """A busy machine does little in a few seconds; what then has not come up says nothing."""
-    if not found:
-        raise Late(f"nothing is shown: {what}")
+# (A busy machine does little in a few seconds; what has not come up in them says nothing: in_time.)
 
 
 def tell(load, history, verdict):
@@ -147,7 +142,7 @@ def check_causal(load, history, failovers=()):
     verdict = check_sessions(history, failovers)
     tell(load, history, verdict)
     held(not verdict.violations, verdict)
-    enough(verdict.judged > 150, f"hardly a read: {verdict}")
+    in_time(verdict.judged > 150, f"hardly a read: {verdict}")
     return verdict
 
 
@@ -164,7 +159,7 @@ def causal_sessions_hold_while_replicas_lag(stage):
         print(f"       {local} reads at replicas", flush=True)
         verdict = check_causal(load, history)
         held(not verdict.lost, verdict)
-        enough(local > verdict.judged / 20, f"only {local} of {verdict.judged} reads were at replicas")
+        in_time(local > verdict.judged / 20, f"only {local} of {verdict.judged} reads were at replicas")
 
 
 @only_azimuth
@@ -187,7 +182,7 @@ def causal_sessions_hold_while_replicas_resync(stage):
         print(f"       {local} reads at replicas since the last resync", flush=True)
         verdict = check_causal(load, history)
         held(not verdict.lost, verdict)
-        enough(local > 0, "no read was at a replica")
+        in_time(local > 0, "no read was at a replica")
 
 
 @only_azimuth
@@ -212,7 +207,7 @@ def causal_sessions_of_several_connections_hold_while_replicas_lag_and_primaries
             failovers = fail_over_and_again(stage, cluster, load, kinds)
             history = load.stop()
         verdict = check_causal(load, history, failovers)
-        enough(local > 50, f"only {local} of {verdict.judged} reads were at replicas")
+        in_time(local > 50, f"only {local} of {verdict.judged} reads were at replicas")
 
 
 @only_azimuth
@@ -268,8 +263,8 @@ def bounded_staleness_holds_while_replicas_lag(stage):
             verdict = check(history, bound, judged=lambda op, level=level: op.level == level)
             print(f"       {level}: {verdict}; {local} reads at replicas", flush=True)
             held(not verdict.violations, verdict)
-            enough(verdict.judged > 50, f"hardly a read: {verdict}")
-        enough(local > 20, "hardly a read was at a replica")
+            in_time(verdict.judged > 50, f"hardly a read: {verdict}")
+        in_time(local > 20, "hardly a read was at a replica")
 
 
 @only_azimuth
@@ -284,7 +279,7 @@ def strong_sessions_are_linearizable_across_failovers(stage):
         verdict = check_linearizable(history)
         tell(load, history, verdict)
         held(not verdict.violations, verdict)
-        enough(verdict.judged > 100, f"hardly a read: {verdict}")
+        in_time(verdict.judged > 100, f"hardly a read: {verdict}")
 
 
 # --- and the judges do find what is not promised -----------------------------------------------------
@@ -294,12 +289,12 @@ def check_found(history, guarantees):
     verdict = check_sessions(history)
     print(f"       found: {verdict.counts()} in {verdict.judged} reads; {summary(history)}", flush=True)
     missing = [each for each in guarantees if not verdict.of(each)]
-    enough(not missing, f"lag was injected, and {missing} was never broken")
+    in_time(not missing, f"lag was injected, and {missing} was never broken")
 
 
 def check_stale(history):
     late, lacking = check_staleness_ms(history, 50), check_staleness_writes(history, BOUND_WRITES)
-    enough(late.violations and lacking.violations, f"never stale: {late}, {lacking}")
+    in_time(late.violations and lacking.violations, f"never stale: {late}, {lacking}")
 
 
 @only_azimuth
@@ -322,7 +317,7 @@ def eventual_registers_are_not_linearizable(stage):
             history = load.stop()
         verdict = check_linearizable(history)
         tell(load, history, verdict)
-        enough(verdict.of(LINEARIZABLE), "lag was injected, and no read was stale")
+        in_time(verdict.of(LINEARIZABLE), "lag was injected, and no read was stale")
 
 
 @only_azimuth

@@ -19,7 +19,8 @@ from harness import in_time  # noqa: E402
 from resp import Closed, RespError, encode  # noqa: E402
 
 PATIENCE_S = 40.0
-REFUSED = ("CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "READONLY")  # was not executed, and a client may be told so; all else is a fault
+# Was not executed, and a client may be told so; all else is a fault.
+REFUSED = ("CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "READONLY")
 
 
 class Token:
