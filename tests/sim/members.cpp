@@ -1,5 +1,7 @@
 #include "tests/sim/members.h"
 
+#include <algorithm>
+
 #include "tests/sim/world.h"
 
 namespace azimuth::sim {
@@ -17,7 +19,7 @@ std::uint64_t Members::ask(std::size_t machine, Wish::Kind kind, const std::stri
                (kind == Wish::Kind::kAdd ? "is asked to let in " : "is asked to take out ") + node);
   if (kind == Wish::Kind::kAdd) {
     out_.erase(node);
-    last_add_[node] = id;
+    adds_[node].push_back(id);
   }
   open_[id] = {machine, {kind, id, node}, world_.scheduler.now() + kPatience};
   ask_again(id);
@@ -59,11 +61,12 @@ void Members::on_results(std::size_t machine, const WishResult& result) {
   open_.erase(found);
   answers_[result.id] = result;
   if (!result.accepted) return;
-  // Somebody may have been asked to let it in meanwhile, or a moment before.
-  const auto added = last_add_.find(wish.node);
-  const bool settled = added == last_add_.end() || answers_.contains(added->second);
-  if (wish.kind == Wish::Kind::kRemove && settled && last_add_[wish.node] < wish.id)
-    out_.insert(wish.node);
+  // Somebody may have been asked to let it in meanwhile, or long before and is not answered yet.
+  const std::vector<std::uint64_t>& adds = adds_[wish.node];
+  const bool settled = std::all_of(adds.begin(), adds.end(), [&](std::uint64_t add) {
+    return add < wish.id && answers_.contains(add);
+  });
+  if (wish.kind == Wish::Kind::kRemove && settled) out_.insert(wish.node);
 }
 
 void Members::on_done(std::size_t leader) {

@@ -12,6 +12,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "health/leadership_messages.h"
 #include "tests/sim/scheduler.h"
@@ -52,8 +53,8 @@ class Members {
   World& world_;
   std::map<std::uint64_t, Asked> open_;
   std::map<std::uint64_t, WishResult> answers_;
-  std::set<std::string, std::less<>> out_;  // for certain
-  std::map<std::string, std::uint64_t> last_add_;
+  std::set<std::string, std::less<>> out_;                  // for certain
+  std::map<std::string, std::vector<std::uint64_t>> adds_;  // of a node: all wishes to let it in
   std::uint64_t last_ = 0;
 };
 
