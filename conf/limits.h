@@ -169,6 +169,8 @@ inline constexpr std::uint32_t kWriteDelayUsMax = 10'000'000;
 inline constexpr std::size_t kControlReplyBytesMax = 4 * kMiB;
 // A line of a replication handshake.
 inline constexpr std::size_t kSyncLineBytesMax = 1 * kKiB;
+// Of a replica whose question is being judged: what stands behind it, and INFO's answer.
+inline constexpr std::size_t kSyncHeldBytesMax = 64 * kKiB;
 
 // --- Links between nodes (proxy/peer) ------------------------------------------------------------
 

@@ -99,6 +99,10 @@ struct ClusterSettings {
   std::uint32_t probe_interval_ms = 200;
   std::uint32_t suspicion_ms = 600;
   std::uint32_t redis_silence_ms = 5000;
+  // The backlog of each member's Redis is sized by what is written in `backlog_outage_ms`.
+  std::uint32_t backlog_outage_ms = 60'000;
+  std::uint64_t backlog_bytes_min = 16 * kMiB;
+  std::uint64_t backlog_bytes_max = 256 * kMiB;
 
   friend bool operator==(const ClusterSettings&, const ClusterSettings&) = default;
 };

@@ -181,6 +181,13 @@ class Checker {
     // A suspect is asked again at least once before it counts as dead.
     check_below("probe_interval_ms", cluster.probe_interval_ms, "suspicion_ms",
                 cluster.suspicion_ms, "write a shorter interval or a longer suspicion");
+    if (cluster.backlog_bytes_min > cluster.backlog_bytes_max) {
+      say(later(origins_.of("cluster", 0, "backlog_bytes_min"),
+                origins_.of("cluster", 0, "backlog_bytes_max")),
+          "backlog_bytes_min = " + std::to_string(cluster.backlog_bytes_min) +
+              " is above backlog_bytes_max = " + std::to_string(cluster.backlog_bytes_max) +
+              ": write a lower or a higher one");
+    }
   }
 
   void check_below(std::string_view less, std::uint32_t value, std::string_view more,

@@ -31,9 +31,6 @@ constexpr Duration kNudgeInterval = milliseconds(50);
 
 constexpr const char* kSaveName = "save";
 
-// Raised to this where it is less: what a replica may miss and still come back by a partial sync.
-constexpr std::string_view kBacklogBytesLeast = "16777216";
-
 std::uint64_t number_in(std::string_view text) {
   std::uint64_t value = 0;
   std::from_chars(text.data(), text.data() + text.size(), value);
@@ -61,6 +58,18 @@ RedisExtras read_extras(std::string_view info) {
       extras.functions = number_in(value);
     } else if (key == "min_slaves_good_slaves") {
       extras.good_replicas = static_cast<std::uint32_t>(number_in(value));
+    } else if (key == "repl_backlog_size") {
+      extras.backlog_bytes = number_in(value);
+    } else if (key == "repl_backlog_first_byte_offset") {
+      extras.backlog_first = number_in(value);
+    } else if (key == "repl_backlog_histlen") {
+      extras.backlog_held = number_in(value);
+    } else if (key == "maxmemory") {
+      extras.maxmemory = number_in(value);
+    } else if (key == "current_save_keys_processed") {
+      extras.keys_saved = number_in(value);
+    } else if (key == "current_save_keys_total") {
+      extras.keys_to_save = number_in(value);
     } else if (key == "aof_enabled") {
       extras.appends = number_in(value) != 0;
     } else if (key == "master_repl_offset") {
@@ -83,8 +92,7 @@ RedisPilot::Machine::Machine(std::string announce_host, std::uint16_t announce_p
     settings.need("replica-announce-port", std::to_string(announce_port));
   }
   settings.need("repl-backlog-ttl", "0");
-  settings.need("repl-backlog-size", std::string(kBacklogBytesLeast),
-                PilotSettings::Rule::kAtLeast);
+  settings.need(kBacklogName, std::to_string(backlog.rules().least), PilotSettings::Rule::kAtLeast);
   settings.need("repl-diskless-sync", "yes");
   settings.need("repl-diskless-sync-delay", "0");
   settings.need("rdb-del-sync-files", "yes");
@@ -301,6 +309,7 @@ void RedisPilot::Machine::answer_info(const PilotReply& reply) {
   // Another process: nothing of what the last one has shown is true of it.
   if (!facts.run_id.empty()) emit("redis_restarted", facts.run_id + " -> " + known.run_id);
   settings.forget();
+  backlog.forget();
   has_served = copy_broken = lead_done = false;
 }
 
@@ -344,6 +353,7 @@ void RedisPilot::Machine::finish_round(Instant now) {
   tell_trouble(now);
   answered = round_orders;
   update_facts(now);
+  size_backlog(now);
   if (asked.empty()) decide(now);
   if (asked.empty() && answered != orders) ask_round(now, false);
   poll_at = now + poll_interval(now);

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "conf/instant.h"
+#include "health/backlog_size.h"
 #include "health/local_redis.h"
 
 namespace azimuth {
@@ -53,6 +54,15 @@ struct PilotOutbox {
   bool facts_changed = false;
 };
 
+// What its Redis has measured, as it was last asked: for people, and for what is shown of syncs.
+struct RedisNumbers {
+  std::uint64_t backlog_bytes = 0;  // repl-backlog-size; 0: not known
+  std::uint64_t backlog_wanted = 0;
+  std::uint64_t backlog_first = 0, backlog_held = 0;  // its first byte's offset, its length
+  double write_bytes_per_s = 0;
+  double saved_share = 0;  // 0 to 1: of the snapshot that is being written, or copied
+};
+
 class RedisPilot {
  public:
   RedisPilot(std::string announce_host, std::uint16_t announce_port, Instant now);
@@ -63,6 +73,7 @@ class RedisPilot {
   void set_login(std::string username, std::string password);
   // So long a Redis whose connection stands may be silent before it counts as dead.
   void set_silence(Duration most);
+  void set_backlog(const BacklogRules& rules);
 
   void set_order(Instant now, const RedisOrder& order);
   void on_connected(Instant now);  // and logged in
@@ -84,6 +95,7 @@ class RedisPilot {
   Instant next_wakeup() const;
   [[nodiscard]] PilotOutbox take_outbox();
   const LocalRedis& facts() const;
+  RedisNumbers numbers() const;
   // Why it cannot be driven (an ACL, a renamed command, a protected setting), with what to do;
   // empty while it can.
   const std::string& trouble() const;

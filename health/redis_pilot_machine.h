@@ -37,6 +37,9 @@ struct RedisExtras {
   // of.
   std::uint64_t own_offset = 0;
   std::optional<bool> appends;  // keeps an append-only file
+  std::uint64_t backlog_bytes = 0, backlog_first = 0, backlog_held = 0;
+  std::uint64_t maxmemory = 0;
+  std::uint64_t keys_saved = 0, keys_to_save = 0;  // by a child that writes a snapshot
 };
 RedisExtras read_extras(std::string_view info);
 
@@ -48,6 +51,7 @@ struct RedisPilot::Machine {
   static constexpr std::int64_t kLeadingCount = 1;
   static constexpr const char* kFenceName = "min-replicas-to-write";
   static constexpr const char* kLagName = "min-replicas-max-lag";
+  static constexpr const char* kBacklogName = "repl-backlog-size";
   static constexpr const char* kTapName = "PSYNC";  // of what the tap is refused
 
   enum class Phase : std::uint8_t { kWaitToConnect, kConnecting, kOpen };
@@ -86,6 +90,7 @@ struct RedisPilot::Machine {
   void answer_setting(std::string_view name, const PilotReply& reply);
   void finish_round(Instant now);
   void update_facts(Instant now);
+  void size_backlog(Instant now);
   void refused(Instant now, const std::string& what, std::string_view error);
   void accepted(Instant now, const std::string& what);
   void tell_trouble(Instant now);
@@ -118,6 +123,8 @@ struct RedisPilot::Machine {
   std::uint64_t wanted_tunnel() const;
 
   PilotSettings settings;
+  BacklogSizer backlog;
+  WriteRate writes;
   PilotOutbox out;
   LocalRedis facts;
   std::string trouble;

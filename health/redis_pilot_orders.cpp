@@ -142,6 +142,11 @@ bool RedisPilot::Machine::hold_settings(Instant now) {
   bool acted = false;
   for (PilotSettings::Change& change : settings.due()) {
     if (pending_refusal(now, change.name)) continue;
+    if (change.name == kBacklogName) {
+      const auto rate = static_cast<std::uint64_t>(writes.bytes_per_s());
+      change.text += " for an outage of " + std::to_string(backlog.rules().outage.ms) + " ms at " +
+                     std::to_string(rate) + " bytes/s";
+    }
     send(now, {"CONFIG", "SET", change.name, std::move(change.value)},
          {Question::kChange, change.name, std::move(change.text), 0});
     acted = true;

@@ -95,6 +95,10 @@ std::vector<PilotSettings::Change> PilotSettings::due() const {
         number_in(*setting.value).value_or(0) >= number_in(setting.needed).value_or(0)) {
       continue;
     }
+    if (setting.rule == Rule::kAtMost &&
+        number_in(*setting.value).value_or(0) <= number_in(setting.needed).value_or(0)) {
+      continue;
+    }
     const auto shown = [&](const std::string& value) {
       if (value.empty()) return std::string("\"\"");
       return setting.secret ? "(secret)" : value;
@@ -110,7 +114,7 @@ std::vector<PilotSettings::Change> PilotSettings::due() const {
 std::vector<PilotSettings::Change> PilotSettings::former() const {
   std::vector<Change> changes;
   for (const Setting& setting : settings_) {
-    if (!setting.former || setting.rule == Rule::kAtLeast) continue;
+    if (!setting.former || setting.rule != Rule::kEqual) continue;
     if (setting.name == "min-replicas-max-lag" && *setting.former == "0") continue;
     changes.push_back({setting.name, *setting.former, setting.name});
   }

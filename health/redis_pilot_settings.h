@@ -23,6 +23,7 @@ class PilotSettings {
   enum class Rule : std::uint8_t {
     kEqual,
     kAtLeast,  // a number that may be larger; never made smaller again
+    kAtMost,   // ... that shall be this small, and is not given back either
   };
   struct Change {
     std::string name, value;

@@ -135,6 +135,7 @@ void Control::on_mail() {
 void Control::on_tick() {
   event_log().on_tick();
   take_pulses();
+  if (group_) syncs_->on_tick(clock_now(), group_->pilot());
   refresh_board();
   watch_certificates();
   if (tunnel_again_ != 0) want_tunnel(tunnel_again_);

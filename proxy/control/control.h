@@ -29,6 +29,7 @@
 #include "proxy/control/status.h"
 #include "proxy/data/socket.h"
 #include "proxy/group/group.h"
+#include "proxy/group/syncs.h"
 #include "proxy/run.h"
 #include "router/topology.h"
 
@@ -92,6 +93,9 @@ class Control {
   void want_tunnel(std::uint64_t epoch);
   void set_tunnel_leader(std::uint64_t epoch, const SocketAddress& leader, const std::string& node,
                          const std::string& replid);
+  // control_syncs.cpp
+  void make_syncs();
+  void on_sync(SyncNews news);
   void on_worker_quiet(unsigned index, std::uint64_t hand_over);
   void step_down();
   void ask_group(Wish::Kind kind, const std::string& node, const Wishes::Answer& answer);
@@ -127,6 +131,7 @@ class Control {
   std::unique_ptr<RedisWatch> watch_;
   SocketAddress redis_address_;   // that the workers have been told
   std::unique_ptr<Group> group_;  // none: in front of a single Redis
+  std::unique_ptr<Syncs> syncs_;  // with the group
   QuietWorkers quiet_;
   std::uint64_t tunnel_again_ = 0;  // the epoch whose tunnel port could not be opened
 

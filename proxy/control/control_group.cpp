@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "proxy/clock.h"
 #include "proxy/control/control.h"
 #include "proxy/control/log.h"
 #include "proxy/data/worker.h"
@@ -36,11 +37,13 @@ const char* name_of(Wish::Kind kind) {
 }  // namespace
 
 void Control::make_group(Membership membership) {
+  make_syncs();
   Group::Hooks hooks;
   hooks.on_topology = [this](const std::shared_ptr<const Topology>& topology) {
     set_topology(topology);
   };
   hooks.on_news = [this] {
+    syncs_->on_redis(clock_now(), group_->pilot());
     refresh_board();
     if (stepping_down_) check_drain();  // perhaps nobody is left to hand over to
   };
@@ -87,6 +90,7 @@ void Control::want_tunnel(std::uint64_t epoch) {
     hooks.on_refused = [](std::uint64_t of, const std::string& why) {
       log_error("sync_refused", {{"epoch", of}, {"reason", why}});
     };
+    hooks.on_sync = [this](const SyncNews& news) { on_sync(news); };
     auto tunnel =
         std::make_unique<TunnelListener>(*worker.links(), epoch, announced, std::move(hooks));
     const Result<std::uint16_t> port = tunnel->open();

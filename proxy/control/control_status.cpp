@@ -2,6 +2,7 @@
 // workers read.
 #include <algorithm>
 
+#include "proxy/clock.h"
 #include "proxy/control/control.h"
 #include "proxy/data/worker.h"
 
@@ -58,6 +59,7 @@ NodeReport Control::node_status() {
   if (settings_->redis) node.redis = redis_facts(*settings_->redis, watch_.get());
   if (group_) {
     group_->describe(node);
+    syncs_->describe(clock_now(), group_->pilot(), *node.cluster);
     append_links(*node.cluster);
     return node;
   }

@@ -1,5 +1,6 @@
 #include "proxy/control/metrics_text.h"
 
+#include <algorithm>
 #include <charconv>
 
 namespace azimuth {
@@ -149,6 +150,50 @@ void append_peers(Text& text, const std::vector<PeerReport>& peers) {
   }
 }
 
+void append_syncs(Text& text, const SyncsReport& syncs) {
+  text.family("azimuth_syncs_total", "counter",
+              "How replicas have caught up: this node's Redis with the primary (got), others with "
+              "it (given).");
+  const auto sample = [&](uint64_t count, std::string_view side, std::string_view how) {
+    text.sample(count, {{"side", side}, {"how", how}});
+  };
+  sample(syncs.partial, "got", "partial");
+  sample(syncs.full, "got", "full");
+  sample(syncs.broken, "got", "broken");
+  sample(syncs.given.partial, "given", "partial");
+  sample(syncs.given.full, "given", "full");
+  sample(syncs.given.broken, "given", "broken");
+  text.counter("azimuth_copies_waited_total",
+               "Full copies of this node's Redis that had to wait for another one.",
+               syncs.given.waited);
+  const auto copies = [&](CopyState state) {
+    return static_cast<uint64_t>(
+        std::count_if(syncs.copies.begin(), syncs.copies.end(), [&](const CopyReport& each) {
+          return (each.state == CopyState::kWaits) == (state == CopyState::kWaits);
+        }));
+  };
+  text.family("azimuth_copies", "gauge", "Full copies of this node's Redis now.");
+  text.sample(copies(CopyState::kCopies), {{"state", "copying"}});
+  text.sample(copies(CopyState::kWaits), {{"state", "waiting"}});
+  text.family("azimuth_copy_bytes", "gauge", "How much of a full copy is out, by replica.");
+  for (const CopyReport& each : syncs.copies) {
+    text.sample(each.progress.bytes(), {{"member", each.node}});
+  }
+  const bool goes_on = syncs.state >= CatchUpState::kAsking && syncs.state < CatchUpState::kDone;
+  text.gauge("azimuth_sync_in_progress", "Whether this node's Redis is catching up.",
+             goes_on ? 1 : 0);
+  text.gauge("azimuth_sync_bytes", "What the last, or present, catching up has brought.",
+             syncs.progress.bytes());
+  text.family("azimuth_sync_percent", "gauge", "Of it, where its size is known.");
+  if (const auto percent = syncs.progress.percent()) text.sample(*percent, {});
+  text.gauge("azimuth_backlog_bytes", "The backlog of this node's Redis.",
+             syncs.redis.backlog_bytes);
+  text.gauge("azimuth_backlog_wanted_bytes", "What it is to be, by the measured rate of writes.",
+             syncs.redis.backlog_wanted);
+  text.gauge("azimuth_write_bytes_per_second", "The rate of writes that it is measured by.",
+             static_cast<uint64_t>(syncs.redis.write_bytes_per_s));
+}
+
 void append_cluster(Text& text, const NodeReport& node) {
   text.gauge("azimuth_leading", "Whether this node's Redis takes the writes.",
              node.role == "primary" ? 1 : 0);
@@ -190,6 +235,7 @@ void append_cluster(Text& text, const NodeReport& node) {
     text.sample(each.count, {{"kind", each.name}});
   }
   append_peers(text, node.cluster->peers);
+  if (node.cluster->syncs) append_syncs(text, *node.cluster->syncs);
   if (node.cluster->certificate_ends_unix_s) {
     text.gauge("azimuth_tls_certificate_expiry_timestamp_seconds",
                "When this node's certificate for links, or a CA above it, ends: seconds since "

@@ -73,6 +73,50 @@ Json peer_json(const PeerReport& peer) {
           {"in", way_json(peer.in)}};
 }
 
+Json progress_json(const CopyProgress& progress, double seconds) {
+  const auto number = [](const auto& value) { return value ? Json(*value) : Json(nullptr); };
+  Json object = {{"bytes", progress.bytes()},
+                 {"total_bytes", nullptr},
+                 {"percent", number(progress.percent())},
+                 {"bytes_per_s", progress.bytes_per_s()},
+                 {"seconds_left", number(progress.seconds_left())},
+                 {"seconds", seconds}};
+  if (progress.total_bytes() != 0) object["total_bytes"] = progress.total_bytes();
+  return object;
+}
+
+void add_syncs(Json& cluster, const SyncsReport& syncs) {
+  Json sync = progress_json(syncs.progress, syncs.seconds);
+  sync["state"] = to_string(syncs.state);
+  sync["how"] = syncs.state == CatchUpState::kNone ? Json(nullptr) : Json(to_string(syncs.how));
+  sync["from"] = syncs.source;
+  sync["reason"] = syncs.reason;
+  cluster["sync"] = std::move(sync);
+  Json copies = Json::array();
+  for (const CopyReport& each : syncs.copies) {
+    Json copy = progress_json(each.progress, each.seconds);
+    copy["node"] = each.node;
+    copy["state"] = to_string(each.state);
+    copy["reason"] = each.reason;
+    copies.push_back(std::move(copy));
+  }
+  cluster["copies"] = std::move(copies);
+  cluster["syncs"] = {
+      {"got", {{"partial", syncs.partial}, {"full", syncs.full}, {"broken", syncs.broken}}},
+      {"given",
+       {{"partial", syncs.given.partial},
+        {"full", syncs.given.full},
+        {"broken", syncs.given.broken},
+        {"waited", syncs.given.waited}}}};
+  const std::int64_t covers_s = backlog_seconds(syncs.redis);
+  cluster["backlog"] = {{"bytes", syncs.redis.backlog_bytes},
+                        {"wanted_bytes", syncs.redis.backlog_wanted},
+                        {"held_bytes", syncs.redis.backlog_held},
+                        {"first_offset", syncs.redis.backlog_first},
+                        {"write_bytes_per_s", static_cast<uint64_t>(syncs.redis.write_bytes_per_s)},
+                        {"covers_s", covers_s < 0 ? Json(nullptr) : Json(covers_s)}};
+}
+
 Json cluster_json(const ClusterReport& cluster) {
   Json witnesses = Json::array();
   for (const WitnessStatus& each : cluster.witnesses) {
@@ -97,6 +141,7 @@ Json cluster_json(const ClusterReport& cluster) {
   if (cluster.certificate_ends_unix_s) {
     object["certificate_ends"] = *cluster.certificate_ends_unix_s;
   }
+  if (cluster.syncs) add_syncs(object, *cluster.syncs);
   return object;
 }
 

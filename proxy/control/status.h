@@ -12,6 +12,7 @@
 #include "conf/position.h"
 #include "proxy/control/metrics.h"
 #include "proxy/control/peer_report.h"
+#include "proxy/control/sync_report.h"
 
 namespace azimuth {
 
@@ -59,8 +60,9 @@ struct ClusterReport {
   std::string change;           // the same, of the last change of members
   uint32_t write_delay_us = 0;  // of the primary: that each write waits, for a replica's sake
   std::vector<NamedCount> datagrams;
-  std::vector<NamedCount> links;  // the first three are of now, the others since the start
-  std::vector<PeerReport> peers;  // what the links have carried
+  std::vector<NamedCount> links;     // the first three are of now, the others since the start
+  std::vector<PeerReport> peers;     // what the links have carried
+  std::optional<SyncsReport> syncs;  // of a member
   std::optional<int64_t> certificate_ends_unix_s;  // none: links are made by the key alone
 };
 

@@ -43,6 +43,7 @@ Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings>
     if (settings_->redis) {
       relays_.emplace(&loop_, link_metrics_, process_.lease, redis_address_);
       relays_->set_login(settings_->redis->username, settings_->redis->password);
+      relays_->set_on_copy([this](const CopyNews& news) { process_.on_copy(index_, news); });
     }
     links_.emplace(&loop_, *process_.link, relays_ ? &*relays_ : nullptr, link_metrics_,
                    [this] { return random_(); });

@@ -70,6 +70,8 @@ struct Process {
   // A worker has nothing in flight any more, while the topology says `holding` for this hand-over.
   // Any thread.
   std::function<void(unsigned worker, uint64_t hand_over)> worker_quiet;
+  // What becomes of tunnels to the local Redis. Any thread; unset without a cluster.
+  std::function<void(unsigned worker, CopyNews news)> on_copy;
   // AZIMUTH SWITCHOVER, ELECT FORCE, MEMBER. `answer` runs on the control thread: empty when the
   // new primary is ready or the members are changed, else why not. Any thread; unset without a
   // cluster.

@@ -107,6 +107,8 @@ Group::Group(uv_loop_t* loop, const Settings& settings, Membership membership, L
       bind_(settings.peer->address),
       redis_settings_(settings.redis),
       redis_silence_(milliseconds(settings.cluster->redis_silence_ms)),
+      backlog_{milliseconds(settings.cluster->backlog_outage_ms),
+               settings.cluster->backlog_bytes_min, settings.cluster->backlog_bytes_max},
       membership_(std::move(membership)),
       lease_(lease),
       applied_(applied),
@@ -444,6 +446,8 @@ void Group::leave() {
   turn();  // the goodbyes do not wait for anything
   if (redis_) redis_->leave();
 }
+
+const RedisPilot* Group::pilot() const { return redis_ ? &redis_->pilot() : nullptr; }
 
 bool Group::left() const { return !redis_ || redis_->pilot().left(); }
 

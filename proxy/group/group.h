@@ -25,6 +25,7 @@
 #include "conf/result.h"
 #include "conf/settings.h"
 #include "health/back_pressure.h"
+#include "health/backlog_size.h"
 #include "health/gossip.h"
 #include "health/leadership.h"
 #include "proxy/control/status.h"
@@ -44,6 +45,7 @@
 namespace azimuth {
 
 class RedisControl;
+class RedisPilot;
 
 // What a node must have to be of a cluster, checked before anything is started.
 struct Membership {
@@ -110,6 +112,8 @@ class Group {
   // How the local Redis introduces itself to its primary: "host port".
   std::string announced() const;
   const std::shared_ptr<const Topology>& topology() const { return topology_; }
+  // Of a member that runs.
+  const RedisPilot* pilot() const;
   void describe(NodeReport& report) const;
   // Empty: the node can serve.
   std::string why_not_ready() const;
@@ -159,6 +163,7 @@ class Group {
   const Endpoint bind_;
   const std::optional<RedisSettings> redis_settings_;
   const Duration redis_silence_;
+  const BacklogRules backlog_;
   Membership membership_;
   Lease& lease_;
   Applied& applied_;

@@ -56,6 +56,7 @@ void Group::start_redis() {
   redis_ = std::make_unique<RedisControl>(loop_, *redis_settings_, own->host, own->port,
                                           std::move(hooks));
   redis_->set_silence(redis_silence_);
+  redis_->set_backlog(backlog_);
   redis_->start();
   if (!is_loopback(redis_settings_->address)) {
     log_warning("redis_not_local",

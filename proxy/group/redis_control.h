@@ -58,6 +58,7 @@ class RedisControl {
   RedisControl& operator=(const RedisControl&) = delete;
 
   void set_silence(Duration most) { pilot_.set_silence(most); }
+  void set_backlog(const BacklogRules& rules) { pilot_.set_backlog(rules); }
   void start();
   void set_order(const RedisOrder& order);
   void on_tunnel_port(const TunnelPort& port);

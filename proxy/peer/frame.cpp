@@ -11,7 +11,7 @@ namespace {
 
 bool known(std::uint8_t type) {
   return type >= static_cast<std::uint8_t>(FrameType::kHello) &&
-         type <= static_cast<std::uint8_t>(FrameType::kPace);
+         type <= static_cast<std::uint8_t>(FrameType::kNote);
 }
 
 }  // namespace

@@ -34,6 +34,7 @@ enum class FrameType : std::uint8_t {
   kPong = 9,
   kPacked = 10,  // plain text; all that follows it in its direction is packed (proxy/peer/pack.h)
   kPace = 11,    // how many microseconds each write is to wait; of the link
+  kNote = 12,    // of a tunnel: how the sync goes on (health/sync_choice.h)
 };
 
 // What a stream is for; said when it is opened.

@@ -50,6 +50,8 @@ class StreamUser {
   // The far side asks to send nothing new, and to close when every answer is there: a planned
   // hand-over. What is sent all the same is refused sooner or later.
   virtual void on_stream_hold() = 0;
+  // The other side tells something beside the bytes, in order with them.
+  virtual void on_stream_note(std::string_view) {}
   // The stream is gone, and its pointer with it. `delivered`: of the bytes that send() took, so
   // many may have reached the far Redis and those behind them have not, for sure (kDone, kRefused);
   // 0 where nothing can have; kDeliveredUnknown: not known (kLost).
@@ -83,6 +85,9 @@ class Stream {
   // Redis is reached.
   void opened();
   void hold();
+  // At most kLinkControlFrameBytesMax bytes, for on_stream_note() there; older releases pass over
+  // it.
+  void note(std::string_view payload);
   // As close(), with the reason, and what has reached Redis.
   void end(StreamEnd end, std::uint64_t delivered);
 

@@ -105,6 +105,10 @@ void Stream::hold() {
   if (!gone_) link_->put_frame(FrameType::kHold, id_, {});
 }
 
+void Stream::note(std::string_view payload) {
+  if (!gone_) link_->put_frame(FrameType::kNote, id_, payload);
+}
+
 void Stream::end(StreamEnd end, std::uint64_t delivered) {
   if (gone_) {
     user_ = nullptr;  // its link broke a moment ago: nobody is to be told any more
@@ -287,6 +291,9 @@ void Link::on_frame(const FrameView& frame) {
       break;
     case FrameType::kHold:
       stream->user_->on_stream_hold();
+      break;
+    case FrameType::kNote:
+      stream->user_->on_stream_note(frame.bytes);
       break;
     case FrameType::kWindow:
       return on_window(*stream, frame.bytes);

@@ -17,6 +17,8 @@ class Relays::Relay final : public Pipe {
         owner_(owner) {
     stream.set_user(*this);
     join(stream);
+    if (kind != StreamKind::kTunnel) return;
+    sync_ = std::make_unique<RelaySync>(++owner_.last_relay_, node, owner_.on_copy_);
   }
 
   void begin(int fd) { attach(fd, true); }
@@ -33,6 +35,28 @@ class Relays::Relay final : public Pipe {
   void on_stream_hold() override {
     if (kind != StreamKind::kCommands || std::exchange(parked, true)) return;
     --owner_.commands_;
+  }
+
+  // Until PSYNC everything passes; that waits for the judgement, and for its turn.
+  void on_stream_data(const BlockRef& block, std::string_view bytes) override {
+    if (!sync_ || sync_->through()) return queue(block, bytes);
+    queue_copy(sync_->on_replica(bytes));
+    if (sync_->overflows()) return finish(StreamEnd::kRefused);
+    if (!sync_->wants_to_ask()) return;
+    flush();  // nothing, but of one that does not wait for answers
+    if (stream() != nullptr) ask(sync_->question());
+  }
+  bool is(std::uint64_t relay) const { return sync_ && sync_->id() == relay; }
+  void let_copy() {
+    if (!sync_->waits()) return;
+    queue_copy(sync_->go());
+    let_pass();
+  }
+  void tell(const SyncNote& note) {
+    if (stream() == nullptr) return;
+    stream()->note(encode(note));
+    const iovec line{const_cast<char*>("\n"), 1};
+    if (note.kind == SyncNote::Kind::kWaits && sync_->waits()) stream()->send(&line, 1);
   }
 
   const StreamKind kind;
@@ -58,6 +82,7 @@ class Relays::Relay final : public Pipe {
     ask(proof_->request());
   }
   void on_answer(std::string_view bytes) override {
+    if (sync_) return on_history(bytes);
     const std::size_t used = proof_->feed(bytes.data(), bytes.size());
     if (proof_->state() == RedisProof::State::kAsked) return;
     const bool promoted = proof_->state() == RedisProof::State::kAnswered && used == bytes.size() &&
@@ -67,6 +92,23 @@ class Relays::Relay final : public Pipe {
     open();
     let_pass();
   }
+  void on_history(std::string_view bytes) {
+    switch (sync_->on_answer(bytes)) {
+      case RelaySync::Answer::kMore:
+        return;
+      case RelaySync::Answer::kBad:
+        return finish(StreamEnd::kRefused);
+      case RelaySync::Answer::kGoes:
+        if (stream() != nullptr) stream()->note(encode(sync_->note()));
+        queue_copy(sync_->go());
+        return let_pass();
+      case RelaySync::Answer::kWaits:
+        return;
+    }
+  }
+  void on_socket_bytes(std::string_view bytes) override {
+    if (sync_) sync_->on_primary(uv_now(owner_.loop_), bytes);
+  }
   void open() {
     if (stream() != nullptr) stream()->opened();
   }
@@ -74,10 +116,14 @@ class Relays::Relay final : public Pipe {
     if (std::exchange(dirty, true)) return;
     owner_.dirty_.push_back(this);
   }
-  void on_finished() override { owner_.bury(*this); }
+  void on_finished() override {
+    if (sync_) sync_->on_end();
+    owner_.bury(*this);
+  }
 
   Relays& owner_;
   std::unique_ptr<RedisProof> proof_;
+  std::unique_ptr<RelaySync> sync_;  // of a tunnel
 };
 
 Relays::Relays(uv_loop_t* loop, LinkMetrics& metrics, const Lease& lease, SocketAddress redis)
@@ -126,6 +172,21 @@ void Relays::refuse_tunnels_of(const std::vector<std::string>& nodes) {
     metrics_.relays_refused.add();
     relay->finish(StreamEnd::kRefused);
   }
+}
+
+Relays::Relay* Relays::find(std::uint64_t relay) {
+  for (auto& [pointer, each] : relays_) {
+    if (each->is(relay)) return pointer;
+  }
+  return nullptr;
+}
+
+void Relays::let_copy(std::uint64_t relay) {
+  if (Relay* waiting = find(relay)) waiting->let_copy();
+}
+
+void Relays::tell(std::uint64_t relay, const SyncNote& note) {
+  if (Relay* told = find(relay)) told->tell(note);
 }
 
 void Relays::set_login(std::string_view username, std::string_view password) {

@@ -7,23 +7,26 @@
 // what was never executed (I6). What its Redis says is passed back only while the lease holds, too:
 // it may have run the command late, when somebody else led (I4). Nothing of a command stream
 // reaches a redis-server but the promoted one: it is asked first (I3). A tunnel is let through
-// while this node leads, or led last, its epoch. A stream of reads is let through while this node's
-// Redis is a replica in its epoch; whether what it answers may be believed, its reader asks it
-// (proxy/data/replica.h). At most kRelaysMax relays a worker, each with at
-// most a window's bytes on their way to Redis (I8). Owned by one worker.
+// while this node leads, or led last, its epoch; what it asks for is judged first (relay_sync.h). A
+// stream of reads is let through while this node's Redis is a replica in its epoch; whether what it
+// answers may be believed, its reader asks it (proxy/data/replica.h). At most kRelaysMax relays a
+// worker, each with at most a window's bytes on their way to Redis (I8). Owned by one worker.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "proxy/data/socket.h"
 #include "proxy/group/lease.h"
 #include "proxy/peer/links.h"
 #include "proxy/peer/relay_pipe.h"
+#include "proxy/peer/relay_sync.h"
 
 namespace azimuth {
 
@@ -52,6 +55,12 @@ class Relays final : public StreamHost {
   // Command streams that are open, but for those whose user has said that it sends nothing more
   // (Stream::hold by the opener): they stay until Redis ends what blocks, or their user leaves.
   std::size_t open_commands() const { return commands_; }
+  // What becomes of tunnels; a full copy waits for let_copy(). Unset: it does not wait.
+  void set_on_copy(std::function<void(const CopyNews&)> on_copy) { on_copy_ = std::move(on_copy); }
+  void let_copy(std::uint64_t relay);
+  // To the other side of that tunnel; one that waits also hears an empty line, so that its Redis
+  // does not give up.
+  void tell(std::uint64_t relay, const SyncNote& note);
   // Ends all streams of `kind` whose epoch is at most `epoch`: the lease is lost, the role changes.
   void refuse(StreamKind kind, std::uint64_t epoch);
   // At most so many; for tests.
@@ -67,6 +76,7 @@ class Relays final : public StreamHost {
   class Relay;
   friend class Relay;
   void bury(Relay& relay);
+  Relay* find(std::uint64_t relay);
   bool takes(const Stream& stream) const;
   bool is_removed(std::string_view node) const;
 
@@ -80,6 +90,8 @@ class Relays final : public StreamHost {
   std::uint64_t reads_epoch_ = 0;
   std::vector<std::string> removed_;
   std::size_t commands_ = 0;
+  std::uint64_t last_relay_ = 0;
+  std::function<void(const CopyNews&)> on_copy_;
   std::size_t most_ = kRelaysMax;
   bool holding_ = false;
   bool broken_off_ = false;

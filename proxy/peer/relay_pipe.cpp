@@ -53,6 +53,12 @@ void Pipe::queue(const BlockRef& block, std::string_view bytes) {
   on_queued();
 }
 
+void Pipe::queue_copy(std::string_view bytes) {
+  if (broken_ || finished_ || bytes.empty()) return;
+  queue_.append(bytes);
+  on_queued();
+}
+
 void Pipe::flush() {
   if (finished_ || connecting_ || asking_ || want_write_ || broken_) return;
   while (!queue_.empty()) {

@@ -43,6 +43,7 @@ class Pipe : public StreamUser {
   void attach(int fd, bool connecting);
   void join(Stream& stream);
   void queue(const BlockRef& block, std::string_view bytes);
+  void queue_copy(std::string_view bytes);
   Stream* stream() const { return stream_; }
   bool connecting() const { return connecting_; }
 

@@ -19,6 +19,7 @@
 #include "conf/result.h"
 #include "proxy/data/socket.h"
 #include "proxy/peer/links.h"
+#include "proxy/peer/relay_sync.h"
 
 namespace azimuth {
 
@@ -27,6 +28,8 @@ class TunnelListener {
   struct Hooks {
     // The gate has refused the primary's answer; `why` is what it saw.
     std::function<void(std::uint64_t epoch, const std::string& why)> on_refused;
+    // How the replica catches up; now and then while it does.
+    std::function<void(const SyncNews&)> on_sync = {};
   };
 
   // `links` outlives it. `announced`: see SyncGate; empty lets any replica in.
@@ -58,6 +61,7 @@ class TunnelListener {
   const std::string announced_;
   Hooks hooks_;
   std::vector<char> scratch_;
+  std::uint64_t accepted_ = 0;
   bool cut_ = false;
   std::uint16_t port_ = 0;
   int fd_ = -1;

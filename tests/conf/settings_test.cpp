@@ -311,6 +311,11 @@ TEST_CASE("a cluster has what it needs") {
   CHECK(parsed(kCluster + three).cluster->probe_interval_ms == 200);
   CHECK(parsed(kCluster + three).cluster->suspicion_ms == 600);
   CHECK(parsed(kCluster + three).cluster->redis_silence_ms == 5000);
+  CHECK(parsed(kCluster + three).cluster->backlog_outage_ms == 60'000);
+  CHECK(parsed(kCluster + three).cluster->backlog_bytes_max == 256 * kMiB);
+  CHECK(errors_of(kCluster + three, {"cluster.backlog_bytes_min=300000000"}) ==
+        Errors{"--set cluster.backlog_bytes_min=300000000: backlog_bytes_min = 300000000 is above "
+               "backlog_bytes_max = 268435456: write a lower or a higher one"});
   CHECK(errors_of(kCluster) ==
         Errors{"f:7:2: [cluster] lacks its bootstrap_expect: write bootstrap_expect = 3 under it"});
   CHECK(errors_of(kCluster + "bootstrap_expect = 3\n") ==

@@ -668,3 +668,26 @@ TEST_CASE("a primary that was busy is made to count its replicas at once") {
   s.settle();
   CHECK(s.commands == Words{"CONFIG SET min-replicas-max-lag 1"});
 }
+
+TEST_CASE("the backlog grows with what is written, and is not given back") {
+  Story s;
+  s.lead(3);
+  CHECK(s.redis.config["repl-backlog-size"] == "16777216");
+  for (int i = 0; i < 40; ++i) {
+    s.redis.offset += 500'000;
+    s.redis.extra_info = "repl_backlog_size:" + s.redis.config["repl-backlog-size"] + "\r\n";
+    s.pass(500);
+  }
+  // 60 s of 1 MB/s, and a quarter.
+  CHECK(s.redis.config["repl-backlog-size"] == "134217728");
+  CHECK(s.pilot.numbers().backlog_wanted == 134'217'728);
+  CHECK(s.pilot.numbers().write_bytes_per_s > 900'000);
+  CHECK(std::any_of(s.events.begin(), s.events.end(), [](const auto& event) {
+    return event.text.starts_with("repl-backlog-size ") &&
+           event.text.find("for an outage of 60000 ms") != std::string::npos;
+  }));
+  s.commands.clear();
+  s.pilot.leave(s.now);
+  s.settle();
+  CHECK_FALSE(s.sent("CONFIG SET repl-backlog-size"));
+}

@@ -235,6 +235,44 @@ TEST_CASE("a node of a cluster tells of the group, everywhere") {
   CHECK(page.find("orders") != std::string::npos);
 }
 
+TEST_CASE("how replicas catch up is told at both ends") {
+  Node node;
+  SyncsReport& syncs = node.status.cluster.emplace().syncs.emplace();
+  CopyReport& copy = syncs.copies.emplace_back();
+  copy.node = "b1";
+  copy.state = CopyState::kCopies;
+  copy.reason = "first copy";
+  copy.progress.begin(Instant{0});
+  copy.progress.on_bytes(Instant{1000}, 250, 1000);
+  syncs.copies.emplace_back().node = "c1";
+  syncs.given.waited = 1;
+  syncs.state = CatchUpState::kStreaming;
+  syncs.how = SyncHow::kPartial;
+  syncs.source = "a1";
+  syncs.partial = 7;
+  syncs.redis.backlog_bytes = 1000;
+  syncs.redis.write_bytes_per_s = 100;
+  const auto status = nlohmann::json::parse(status_json(node.status, node.workers));
+  const auto& cluster = status["cluster"];
+  CHECK(cluster["copies"][0]["node"] == "b1");
+  CHECK(cluster["copies"][0]["state"] == "copying");
+  CHECK(cluster["copies"][0]["percent"] == 25);
+  CHECK(cluster["copies"][0]["seconds_left"] == 3);
+  CHECK(cluster["copies"][1]["state"] == "waiting");
+  CHECK(cluster["copies"][1]["percent"].is_null());
+  CHECK(cluster["sync"]["how"] == "partial");
+  CHECK(cluster["sync"]["state"] == "streaming");
+  CHECK(cluster["sync"]["from"] == "a1");
+  CHECK(cluster["syncs"]["got"]["partial"] == 7);
+  CHECK(cluster["backlog"]["covers_s"] == 10);
+  const auto samples = samples_of(prometheus_text(node.status, node.workers));
+  CHECK(samples.at("azimuth_copies{state=\"copying\"}") == "1");
+  CHECK(samples.at("azimuth_copies{state=\"waiting\"}") == "1");
+  CHECK(samples.at("azimuth_syncs_total{side=\"got\",how=\"partial\"}") == "7");
+  CHECK(samples.at("azimuth_copy_bytes{member=\"b1\"}") == "250");
+  CHECK(samples.at("azimuth_sync_in_progress") == "1");
+}
+
 TEST_CASE("what the links have carried is told peer by peer, added up over the workers") {
   LinkTraffic first, second;
   PeerTraffic& there = first.of("b1", "z2", true);

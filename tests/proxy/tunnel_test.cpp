@@ -1,8 +1,10 @@
 // Tunnels: a real redis-server replicates from another through a tunnel port, a link and a relay.
 #include "proxy/peer/tunnel.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <string>
+#include <vector>
 
 #include "tests/proxy/link_stage.h"
 
@@ -149,4 +151,65 @@ TEST_CASE("a tunnel port keeps few connections, and the newest") {
   CHECK(tunnel.connections() == kTunnelConnectionsMax);
   CHECK_FALSE(closed(fds[kTunnelConnectionsMax + 2]));
   for (const int fd : fds) ::close(fd);
+}
+
+TEST_CASE(
+    "a full copy waits until it is let through, a partial sync does not, and both ends know") {
+  std::vector<CopyNews> copies;
+  std::vector<SyncNews> syncs;
+  Zones zones;
+  zones.primary.ask("SET before 1");
+  zones.relays.set_on_copy([&](const CopyNews& news) { copies.push_back(news); });
+  TunnelListener::Hooks hooks = zones.hooks();
+  hooks.on_sync = [&](const SyncNews& news) { syncs.push_back(news); };
+  const auto told = [&](CopyNews::Kind kind) {
+    return std::any_of(copies.begin(), copies.end(),
+                       [&](const CopyNews& each) { return each.kind == kind; });
+  };
+  const auto heard = [&](SyncNews::Kind kind) {
+    return std::any_of(syncs.begin(), syncs.end(),
+                       [&](const SyncNews& each) { return each.kind == kind; });
+  };
+  TunnelListener tunnel(zones.near.links, kEpoch, {}, hooks);
+  const auto port = tunnel.open();
+  REQUIRE(port.ok());
+  tunnel.set_leader(zones.far.address, "far", zones.replid());
+  const std::string before = zones.field(zones.primary, "sync_full");
+  zones.replicate(*port);
+  REQUIRE(zones.loop.until([&] { return told(CopyNews::Kind::kWant); }));
+  CHECK(copies[0].node == "near");
+  CHECK(copies[0].choice.reason == SyncReason::kFirstCopy);
+  CHECK(heard(SyncNews::Kind::kAsked));
+  CHECK(syncs[0].source == "far");
+  SyncNote note;
+  note.kind = SyncNote::Kind::kWaits;
+  note.choice = copies[0].choice;
+  note.busy = "c1";
+  zones.relays.tell(copies[0].relay, note);
+  REQUIRE(zones.loop.until([&] { return heard(SyncNews::Kind::kNote); }));
+  CHECK(syncs.back().note == note);
+  CHECK(zones.field(zones.primary, "sync_full") == before);
+  CHECK(zones.field(zones.primary, "connected_slaves") == "0");
+
+  zones.relays.let_copy(copies[0].relay);
+  REQUIRE(zones.loop.until([&] { return zones.linked() && told(CopyNews::Kind::kOver); }));
+  CHECK(zones.replica_has("before", "1"));
+  CHECK(told(CopyNews::Kind::kFull));
+  CHECK(copies.back().whole);
+  CHECK(copies.back().bytes > 100);
+  CHECK(heard(SyncNews::Kind::kFull));
+  CHECK(heard(SyncNews::Kind::kCopied));
+  CHECK(syncs.back().replid == zones.replid());
+
+  copies.clear();
+  syncs.clear();
+  zones.relays.refuse(StreamKind::kTunnel, kEpoch);
+  REQUIRE(zones.loop.until([&] { return heard(SyncNews::Kind::kEnded); }));
+  zones.primary.ask("SET later 2");
+  REQUIRE(zones.loop.until([&] { return zones.replica_has("later", "2"); }));
+  CHECK(heard(SyncNews::Kind::kPartial));
+  REQUIRE(copies.size() == 1);
+  CHECK(copies[0].kind == CopyNews::Kind::kPartial);
+  CHECK(copies[0].choice.reason == SyncReason::kInBacklog);
+  CHECK(copies[0].choice.missing_bytes > 0);
 }

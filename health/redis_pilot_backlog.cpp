@@ -1,0 +1,63 @@
+// The backlog of the local Redis: what it is measured by, and what it is to be.
+#include <charconv>
+#include <string>
+#include <string_view>
+
+#include "health/redis_pilot.h"
+#include "health/redis_pilot_machine.h"
+
+namespace azimuth {
+
+namespace {
+
+// A replica that has come back gets what it missed faster than it was written.
+constexpr Duration kCatchingUpFor = seconds(5);
+
+unsigned major_version(std::string_view version) {
+  unsigned major = 0;
+  std::from_chars(version.data(), version.data() + version.size(), major);
+  return major;
+}
+
+}  // namespace
+
+// The backlog of a replica, too: it may have to serve the others after the next failover.
+void RedisPilot::Machine::size_backlog(Instant now) {
+  if (extras.backlog_bytes == 0) return;
+  const bool steady = known.role == RedisRole::kMaster
+                          ? known.backlog_active
+                          : link_up_since != kNever && now - link_up_since > kCatchingUpFor;
+  if (steady) {
+    writes.on_offset(now, known.replid, facts.offset);
+  } else {
+    writes.on_gap();
+  }
+  backlog.on_size(extras.backlog_bytes, major_version(known.version) >= 7);
+  backlog.on_rate(now, writes.bytes_per_s(), extras.maxmemory);
+  using Rule = PilotSettings::Rule;
+  settings.need(kBacklogName, std::to_string(backlog.wanted()),
+                backlog.shrinks() ? Rule::kAtMost : Rule::kAtLeast);
+}
+
+void RedisPilot::set_backlog(const BacklogRules& rules) {
+  machine_->backlog.set_rules(rules);
+  machine_->settings.need(Machine::kBacklogName, std::to_string(rules.least),
+                          PilotSettings::Rule::kAtLeast);
+}
+
+RedisNumbers RedisPilot::numbers() const {
+  const Machine& m = *machine_;
+  RedisNumbers numbers;
+  numbers.backlog_bytes = m.extras.backlog_bytes;
+  numbers.backlog_wanted = m.backlog.wanted();
+  numbers.backlog_first = m.extras.backlog_first;
+  numbers.backlog_held = m.extras.backlog_held;
+  numbers.write_bytes_per_s = m.writes.bytes_per_s();
+  if (m.extras.keys_to_save != 0) {
+    numbers.saved_share =
+        static_cast<double>(m.extras.keys_saved) / static_cast<double>(m.extras.keys_to_save);
+  }
+  return numbers;
+}
+
+}  // namespace azimuth
