@@ -240,7 +240,7 @@ inline constexpr std::int64_t kPackUnpaidRatioMax = 16;
 
 // Replication that waits for more of its kind (peer.compression_delay_ms) goes when it is so much;
 // and does not wait where less than the second is to be expected meanwhile.
-inline constexpr std::size_t kPackBatchBytes = 16 * kKiB;
+inline constexpr std::size_t kPackBatchBytes = 48 * kKiB;
 inline constexpr std::size_t kPackBatchWorthBytes = 2 * kKiB;
 
 // A direction that has had nothing to carry for so long gives its memory back.

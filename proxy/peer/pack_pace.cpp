@@ -16,9 +16,10 @@ constexpr std::uint64_t kCeilingMsLeast = 30'000;
 constexpr std::uint64_t kCeilingMsMost = 600'000;
 
 // Of the worker's time: what compressing may take before the level falls, what it falls to, what it
-// rises to, and what it rises to where the network is slower still.
-constexpr double kShareMost = 0.33;
-constexpr double kShareAfterFall = 0.25;
+// rises to, and what it rises to where the network is slower still. Half a core is much, and still
+// the cheaper side: a megabyte a second that does not cross is 86 GB a day.
+constexpr double kShareMost = 0.50;
+constexpr double kShareAfterFall = 0.42;
 constexpr double kShareGoal = 0.12;
 constexpr double kShareGoalStuck = 0.40;
 constexpr double kShareMostStuck = 0.60;
