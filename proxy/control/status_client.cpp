@@ -11,18 +11,17 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <optional>
-#include <vector>
 
 #include "conf/limits.h"
+#include "proxy/control/status_fields.h"
+#include "proxy/control/status_table.h"
 #include "proxy/data/socket.h"
 
 namespace azimuth {
 
 namespace {
 
-using Json = nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 constexpr size_t kReplyBytesMax = 16 * kMiB;
@@ -82,164 +81,6 @@ class Exchange {
   Clock::time_point deadline_;
 };
 
-std::string printable(std::string text) {
-  for (char& c : text) {
-    if (static_cast<unsigned char>(c) < ' ' || c == 0x7f) c = '?';
-  }
-  return text;
-}
-
-// A member of an object as text: strings as they are, the rest as JSON; "-" if there is none.
-std::string text_of(const Json& object, const char* key) {
-  if (!object.is_object()) return "-";
-  const auto it = object.find(key);
-  if (it == object.end() || it->is_null()) return "-";
-  if (it->is_string()) {
-    const auto text = it->get<std::string>();
-    return text.empty() ? "-" : printable(text);
-  }
-  return it->dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-const Json& member(const Json& object, const char* key) {
-  static const Json nothing;
-  if (!object.is_object()) return nothing;
-  const auto it = object.find(key);
-  return it == object.end() ? nothing : *it;
-}
-
-bool is_true(const Json& object, const char* key) {
-  const Json& value = member(object, key);
-  return value.is_boolean() && value.get<bool>();
-}
-
-// Columns as wide as their widest cell.
-std::string columns(const std::vector<std::vector<std::string>>& rows, std::string_view indent) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string out;
-  for (const auto& row : rows) {
-    out.append(indent);
-    for (size_t i = 0; i < row.size(); ++i) {
-      out.append(row[i]);
-      if (i + 1 < row.size()) out.append(widths[i] - row[i].size() + 2, ' ');
-    }
-    out += '\n';
-  }
-  return out;
-}
-
-// "reads 10, writes 2": what is zero is left out, unless all of it is.
-std::string counts(const Json& object) {
-  std::string out;
-  if (object.is_object()) {
-    for (const auto& [key, value] : object.items()) {
-      if (!value.is_number() || value.get<double>() == 0) continue;
-      out += (out.empty() ? "" : ", ") + printable(key) + " " + value.dump();
-    }
-  }
-  return out.empty() ? "none" : out;
-}
-
-std::string redis_line(const Json& redis) {
-  if (!redis.is_object()) return "none (a sidecar)";
-  std::string out = text_of(redis, "address") + ": " + text_of(redis, "status");
-  if (is_true(redis, "loading")) out += ", loading its data set";
-  if (redis.contains("reason")) out += " (" + text_of(redis, "reason") + ")";
-  if (text_of(redis, "version") != "-") {
-    out += ", version " + text_of(redis, "version") + ", " + text_of(redis, "role") + ", offset " +
-           text_of(redis, "offset");
-  }
-  return out;
-}
-
-std::string latency_line(const Json& latency) {
-  return "p50 " + text_of(latency, "p50") + " us, p99 " + text_of(latency, "p99") + " us";
-}
-
-// The strings of a list.
-std::string names_of(const Json& object, const char* key) {
-  std::string out;
-  const Json& list = member(object, key);
-  if (list.is_array()) {
-    for (const Json& each : list) {
-      if (each.is_string()) out += (out.empty() ? "" : ", ") + printable(each.get<std::string>());
-    }
-  }
-  return out.empty() ? "-" : out;
-}
-
-// What the primary makes of replicas that do not keep up; empty: they do.
-std::string slowness_of(const Json& back_pressure) {
-  std::string out;
-  const Json& delay_us = member(back_pressure, "write_delay_us");
-  if (delay_us.is_number() && delay_us.get<double>() > 0) {
-    char text[64];
-    std::snprintf(text, sizeof text, "each waits %.2f ms for a replica that does not keep up",
-                  delay_us.get<double>() / 1000);
-    out = text;
-  }
-  for (const auto& [id, replica] : member(back_pressure, "replicas").items()) {
-    if (text_of(replica, "standing") != "hopeless") continue;
-    out += (out.empty() ? "" : "; ") + printable(id) + " is left behind";
-  }
-  return out;
-}
-
-std::string member_table(const Json& members) {
-  if (!members.is_array() || members.empty()) return "";
-  std::vector<std::vector<std::string>> rows = {
-      {"member", "zone", "region", "role", "alive", "ready", "position", "lag"}};
-  for (const Json& each : members) {
-    const Json& position = member(each, "position");
-    rows.push_back(
-        {text_of(each, "id"), text_of(each, "zone"), text_of(each, "region"), text_of(each, "role"),
-         is_true(each, "alive") ? "yes" : "no", is_true(each, "ready") ? "yes" : "no",
-         text_of(position, "epoch") + ":" + text_of(position, "offset"), text_of(each, "lag")});
-  }
-  return "\n" + columns(rows, "");
-}
-
-// "12.3 MB"
-std::string size_text(const Json& bytes) {
-  static constexpr const char* kUnits[] = {"B", "kB", "MB", "GB", "TB"};
-  double value = bytes.is_number() ? bytes.get<double>() : 0;
-  size_t unit = 0;
-  for (; value >= 1000 && unit + 1 < std::size(kUnits); ++unit) value /= 1000;
-  char text[32];
-  std::snprintf(text, sizeof text, unit == 0 || value >= 100 ? "%.0f %s" : "%.1f %s", value,
-                kUnits[unit]);
-  return text;
-}
-
-std::string way_text(const Json& way) {
-  return size_text(member(way, "bytes")) + " as " + size_text(member(way, "wire"));
-}
-
-std::string peer_table(const Json& peers) {
-  if (!peers.is_array() || peers.empty()) return "";
-  std::vector<std::vector<std::string>> rows = {
-      {"link to", "zone", "compressed", "sent", "received", "zstd"}};
-  for (const Json& each : peers) {
-    const Json &out = member(each, "out"), &in = member(each, "in");
-    const auto seconds = [](const Json& way) {
-      const Json& value = member(way, "zstd_seconds");
-      return value.is_number() ? value.get<double>() : 0.0;
-    };
-    char cpu[32];
-    std::snprintf(cpu, sizeof cpu, "%.2f s", seconds(out) + seconds(in));
-    const Json& level = member(each, "level");
-    const bool packs = level.is_number() && level.get<int64_t>() > 0;
-    rows.push_back({text_of(each, "node"), text_of(each, "zone"),
-                    packs ? "level " + text_of(each, "level") : "no", way_text(out), way_text(in),
-                    cpu});
-  }
-  return "\n" + columns(rows, "");
-}
-
 }  // namespace
 
 Result<HttpReply> http_request(const Endpoint& endpoint, std::string_view method,
@@ -270,53 +111,6 @@ Result<HttpReply> http_request(const Endpoint& endpoint, std::string_view method
   }
   reply.body = bytes.substr(header_end + 4);
   return reply;
-}
-
-Result<std::string> status_table(std::string_view document) {
-  const Json status = Json::parse(document, nullptr, false);
-  if (!status.is_object() || !status.contains("node")) {
-    return make_error(ErrorCode::kInvalid, Fault::kPeer, "what listens there is no azimuth");
-  }
-  const Json& counters = member(status, "counters");
-  const Json& clients = member(counters, "clients");
-  const Json& latency = member(counters, "latency_us");
-  std::vector<std::vector<std::string>> rows;
-  rows.push_back({"node", text_of(status, "node") + " (azimuth " + text_of(status, "version") +
-                              ", up " + text_of(status, "uptime_s") + " s)"});
-  rows.push_back(
-      {"ready", is_true(status, "ready") ? "yes" : "no: " + text_of(status, "not_ready_reason")});
-  rows.push_back({"role", text_of(status, "role") +
-                              (is_true(status, "isolated") ? ", isolated" : "") +
-                              (is_true(status, "draining") ? ", draining" : "")});
-  rows.push_back({"primary", text_of(status, "primary") + ", epoch " + text_of(status, "epoch")});
-  if (status.contains("why"))
-    rows.push_back(
-        {"", (text_of(status, "primary") == "-" ? "no primary: " : "") + text_of(status, "why")});
-  rows.push_back({"zone", text_of(status, "zone") + ", region " + text_of(status, "region")});
-  rows.push_back({"listen", names_of(status, "listen")});
-  rows.push_back({"redis", redis_line(member(status, "redis"))});
-  rows.push_back({"clients", text_of(clients, "connected") + " now, " +
-                                 text_of(clients, "accepted") + " accepted"});
-  rows.push_back({"commands", counts(member(counters, "commands"))});
-  rows.push_back({"errors", counts(member(counters, "errors"))});
-  rows.push_back({"latency", "reads " + latency_line(member(latency, "reads")) + "; writes " +
-                                 latency_line(member(latency, "writes"))});
-  const Json& cluster = member(status, "cluster");
-  if (cluster.is_object()) {
-    rows.push_back({"cluster", text_of(cluster, "name") + ", voters " +
-                                   names_of(cluster, "voters") + ", sidecars " +
-                                   text_of(cluster, "sidecars")});
-    if (names_of(cluster, "removed") != "-")
-      rows.push_back({"taken out", names_of(cluster, "removed")});
-    const std::string slowness = slowness_of(member(cluster, "back_pressure"));
-    if (!slowness.empty()) rows.push_back({"writes", slowness});
-    for (const Json& each : member(cluster, "witnesses")) {
-      rows.push_back({"witness", text_of(each, "id") + " in zone " + text_of(each, "zone") +
-                                     (is_true(each, "alive") ? ", alive" : ", dead")});
-    }
-  }
-  return columns(rows, "") + member_table(member(status, "members")) +
-         peer_table(member(cluster, "peers"));
 }
 
 namespace {

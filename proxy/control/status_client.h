@@ -20,10 +20,6 @@ struct HttpReply {
 Result<HttpReply> http_request(const Endpoint& endpoint, std::string_view method,
                                std::string_view target, uint32_t timeout_ms);
 
-// The document of /status as a table; an error if it is none. What came from the node and is not
-// printable does not reach the terminal. Pure.
-Result<std::string> status_table(std::string_view document);
-
 // The command. Exit code 0; 1 if the node cannot be asked; 2 for an address that is none.
 int run_status(const std::string& address, bool as_json);
 

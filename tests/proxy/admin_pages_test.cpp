@@ -10,7 +10,7 @@
 #include "proxy/control/metrics_text.h"
 #include "proxy/control/slowlog.h"
 #include "proxy/control/status.h"
-#include "proxy/control/status_client.h"
+#include "proxy/control/status_table.h"
 #include "proxy/control/status_page.h"
 
 using namespace azimuth;
@@ -271,6 +271,12 @@ TEST_CASE("how replicas catch up is told at both ends") {
   CHECK(samples.at("azimuth_syncs_total{side=\"got\",how=\"partial\"}") == "7");
   CHECK(samples.at("azimuth_copy_bytes{member=\"b1\"}") == "250");
   CHECK(samples.at("azimuth_sync_in_progress") == "1");
+  const auto table = status_table(status_json(node.status, node.workers));
+  REQUIRE(table.ok());
+  CHECK(table->find("partial sync, streaming from a1") != std::string::npos);
+  CHECK(table->find("b1: copying, 250 B of 1.0 kB, 25 %, 3 s left (first copy)") !=
+        std::string::npos);
+  CHECK(table->find("c1: waiting") != std::string::npos);
 }
 
 TEST_CASE("what the links have carried is told peer by peer, added up over the workers") {
