@@ -149,6 +149,7 @@ struct Leadership::Machine {
     std::string node;
     Instant since{};
     std::optional<std::uint64_t> copied_at;  // copies are counted from this offset on
+    Instant counted_from{};
   };
   std::optional<Change> change;
 

@@ -105,10 +105,11 @@ Leadership::Machine::Objection Leadership::Machine::objection_to_removal(
   }
   const std::size_t needed = copies_for(next);
   if (copies >= needed) return {};
+  // A primary that has just taken over waits a moment for replicas that come back to it.
   silent.insert(silent.end(), behind.begin(), behind.end());
-  return refused("without " + node + " `quorum` writes need " + std::to_string(needed) +
-                 " copies, and " + listed(silent) + (silent.size() == 1 ? " is" : " are") +
-                 " not in sync");
+  return {WishStanding::kNotYet, "without " + node + " `quorum` writes need " +
+                                     std::to_string(needed) + " copies, and " + listed(silent) +
+                                     (silent.size() == 1 ? " is" : " are") + " not in sync"};
 }
 
 void Leadership::Machine::on_member_wish(Instant now, std::string_view from, const Wish& wish) {
@@ -124,8 +125,9 @@ void Leadership::Machine::on_member_wish(Instant now, std::string_view from, con
   if (hand_over) return not_yet("a switchover to " + hand_over->to + " is under way");
   if (wished) return not_yet("the members are being changed: " + wished->wish.node);
   if (!committed()) return not_yet("a majority does not know of the last change of voters yet");
-  wished = Wished{wish, std::string(from), false};
   const Objection flaw = objection_to(now, wish);
+  if (flaw.standing == WishStanding::kNotYet) return not_yet(flaw.why);
+  wished = Wished{wish, std::string(from), false};
   if (!flaw.why.empty()) return answer_wished(flaw.standing, flaw.why);
   change.reset();
   if (wish.kind != Wish::Kind::kRemove || !is_self(wish.node)) return;
@@ -142,7 +144,11 @@ bool Leadership::Machine::members_progress(Instant now) {
     if (!committed() && !defective(Defect::kTwoVotersAtOnce)) return true;
     const Objection flaw = objection_to(now, wished->wish);
     if (!flaw.why.empty()) {
-      answer_wished(flaw.standing, flaw.why);
+      change.reset();
+      if (flaw.standing == WishStanding::kNotYet)
+        wished.reset();  // who wishes it asks again
+      else
+        answer_wished(flaw.standing, flaw.why);
       return false;
     }
     if (!change) {

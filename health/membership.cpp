@@ -147,17 +147,22 @@ bool Leadership::Machine::copies_are_there(Instant now) {
   if (!change->copied_at) {
     if (now < change->since + times.renew + times.renew) return false;
     change->copied_at = redis.offset;
+    change->counted_from = now;
   }
   std::size_t copies = change->next.has(settings.node) ? 1 : 0;
+  std::size_t live = copies;
   bool fit = true;
   for (const auto& [node, known] : peers) {
-    const bool copied = known.grant && known.grant->has_redis && known.grant->in_sync &&
+    // An earlier word may be a dead node's last.
+    const bool answers = known.grant && known.grant->granted && known.heard > change->counted_from;
+    const bool copied = answers && known.grant->has_redis && known.grant->in_sync &&
                         known.grant->offset >= *change->copied_at;
+    if (answers && change->next.has(node)) ++live;
     if (copied && change->next.has(node)) ++copies;
     // A new voter has what the others have, or it would make a majority that lacks it.
     if (node == change->node && known.facts.member && change->next.has(node)) fit = copied;
   }
-  return fit && copies >= copies_for(change->next);
+  return fit && copies >= copies_for(change->next) && live >= change->next.majority();
 }
 
 void Leadership::Machine::write_change(Instant now) {

@@ -14,6 +14,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -144,6 +145,8 @@ class Control {
   bool stepping_down_ = false;  // draining begins when another node leads
   bool draining_workers_ = false;
   uint64_t step_down_deadline_ms_ = 0;
+  uint64_t last_wish_ = 0;
+  std::deque<WishOutcome> wishes_;  // at most kWishesMax
   uint64_t drain_deadline_ms_ = 0;
   uint64_t departing_until_ms_ = 0;
   ProcessFacts facts_;

@@ -181,17 +181,18 @@ std::optional<AdminResponse> Control::admin_action(std::string_view path, std::s
     return std::nullopt;
   }
   // Whoever asked looks at /status for how it goes on; what is refused at once is said at once.
-  struct Said {
-    bool answered = false;
-    std::string why_not;
-  };
-  const auto said = std::make_shared<Said>();
-  ask_group(kind, node, [said](const std::string& why_not) {
-    said->answered = true;
-    said->why_not = why_not;
+  const uint64_t wish = ++last_wish_;
+  if (wishes_.size() >= kWishesMax) wishes_.pop_front();
+  wishes_.push_back({wish, "under way"});
+  ask_group(kind, node, [this, wish](const std::string& why_not) {
+    for (WishOutcome& each : wishes_) {
+      if (each.id == wish)
+        each.how = why_not.empty() ? "done" : std::string(kWishRefused) + why_not;
+    }
   });
-  if (said->answered && !said->why_not.empty()) return text_page(409, said->why_not);
-  return text_page(202, "asked");
+  const std::string& how = wishes_.back().how;
+  if (how.starts_with(kWishRefused)) return text_page(409, how.substr(kWishRefused.size()));
+  return text_page(202, "asked: wish " + std::to_string(wish));
 }
 
 }  // namespace azimuth

@@ -59,6 +59,7 @@ NodeReport Control::node_status() {
   if (settings_->redis) node.redis = redis_facts(*settings_->redis, watch_.get());
   if (group_) {
     group_->describe(node);
+    node.cluster->wishes.assign(wishes_.begin(), wishes_.end());
     syncs_->describe(clock_now(), group_->pilot(), *node.cluster);
     append_links(*node.cluster);
     return node;

@@ -128,6 +128,8 @@ Json cluster_json(const ClusterReport& cluster) {
   for (const NamedCount& each : cluster.links) links[each.name] = each.count;
   Json peers = Json::array();
   for (const PeerReport& each : cluster.peers) peers.push_back(peer_json(each));
+  Json wishes = Json::object();
+  for (const WishOutcome& each : cluster.wishes) wishes[std::to_string(each.id)] = each.how;
   Json object = {{"name", cluster.name},
                  {"voters", cluster.voters},
                  {"removed", cluster.removed},
@@ -135,6 +137,7 @@ Json cluster_json(const ClusterReport& cluster) {
                  {"sidecars", cluster.sidecars},
                  {"switchover", cluster.switchover},
                  {"member_change", cluster.change},
+                 {"wishes", wishes},
                  {"datagrams", datagrams},
                  {"links", links},
                  {"peers", peers}};

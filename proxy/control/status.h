@@ -49,16 +49,24 @@ struct NamedCount {
   uint64_t count = 0;
 };
 
+// How what an operator asked for went: "under way", "done", or kWishRefused and why.
+inline constexpr std::string_view kWishRefused = "refused: ";
+struct WishOutcome {
+  uint64_t id = 0;
+  std::string how;
+};
+
 // What a node of a cluster says beside its members.
 struct ClusterReport {
   std::string name;
   std::vector<std::string> voters;
   std::vector<std::string> removed;  // taken out by an operator
   std::vector<WitnessStatus> witnesses;
-  uint64_t sidecars = 0;        // others that do not vote, as far as they are known
-  std::string switchover;       // how the last one went that was asked of this node
-  std::string change;           // the same, of the last change of members
-  uint32_t write_delay_us = 0;  // of the primary: that each write waits, for a replica's sake
+  uint64_t sidecars = 0;            // others that do not vote, as far as they are known
+  std::string switchover;           // how the last one went that was asked of this node
+  std::string change;               // the same, of the last change of members
+  std::vector<WishOutcome> wishes;  // of the last ones asked for by POST, each by its number
+  uint32_t write_delay_us = 0;      // of the primary: that each write waits, for a replica's sake
   std::vector<NamedCount> datagrams;
   std::vector<NamedCount> links;     // the first three are of now, the others since the start
   std::vector<PeerReport> peers;     // what the links have carried

@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "conf/limits.h"
+#include "proxy/control/status.h"
 #include "proxy/control/status_fields.h"
 #include "proxy/control/status_table.h"
 #include "proxy/data/socket.h"
@@ -154,9 +155,9 @@ std::string percent_encoded(std::string_view text) {
   return out;
 }
 
-// Asks for something, and looks at `field` of /status until that is done or refused.
+// Asks for something, and looks at /status until that is done or refused.
 int run_wish(const char* command, const std::string& address, const std::string& target,
-             const char* field, const std::function<void(const Json& status)>& print_done) {
+             const std::function<void(const Json& status)>& print_done) {
   const auto node = asking(command, address);
   if (!node) return 2;
   const auto asked = http_request(node->endpoint, "POST", target, kTimeoutMs);
@@ -164,17 +165,19 @@ int run_wish(const char* command, const std::string& address, const std::string&
   std::string body = asked->body;
   while (body.ends_with('\n')) body.pop_back();
   if (asked->status != 202) return node->no(body);
+  const std::string wish = body.substr(body.rfind(' ') + 1);
   const auto deadline = Clock::now() + std::chrono::milliseconds(kWishTimeoutMs);
   while (Clock::now() < deadline) {
     const auto reply = http_request(node->endpoint, "GET", "/status", kTimeoutMs);
     if (!reply.ok()) return node->no_answer(reply.error().message);
     const Json status = Json::parse(reply->body, nullptr, false);
-    const std::string how = text_of(member(status, "cluster"), field);
+    const std::string how = text_of(member(member(status, "cluster"), "wishes"), wish.c_str());
     if (how == "done") {
       print_done(status);
       return std::fflush(stdout) == 0 ? 0 : 1;
     }
-    if (how.starts_with("refused: ")) return node->no(how.substr(9));
+    if (how.starts_with(kWishRefused)) return node->no(how.substr(kWishRefused.size()));
+    if (how == "-") return node->no("it was started anew meanwhile; azimuth status shows what is");
     ::usleep(kWishPollUs);
   }
   return node->no("not done in time; azimuth status shows how it goes on");
@@ -189,22 +192,20 @@ void print_primary(const Json& status) {
 
 int run_switchover(const std::string& address, const std::string& node) {
   const std::string query = node.empty() ? "" : "?to=" + percent_encoded(node);
-  return run_wish("switchover", address, "/switchover" + query, "switchover", print_primary);
+  return run_wish("switchover", address, "/switchover" + query, print_primary);
 }
 
 int run_elect_force(const std::string& address, const std::string& node) {
-  return run_wish("elect", address, "/elect?force=" + percent_encoded(node), "switchover",
-                  print_primary);
+  return run_wish("elect", address, "/elect?force=" + percent_encoded(node), print_primary);
 }
 
 int run_member_change(const std::string& address, bool add, const std::string& node) {
   const std::string target = std::string("/member?") + (add ? "add=" : "remove=");
-  return run_wish("member", address, target + percent_encoded(node), "member_change",
-                  [&](const Json& status) {
-                    const std::string voters = names_of(member(status, "cluster"), "voters");
-                    std::printf("%s %s; voters: %s\n", printable(node).c_str(),
-                                add ? "may join again" : "is out of the group", voters.c_str());
-                  });
+  return run_wish("member", address, target + percent_encoded(node), [&](const Json& status) {
+    const std::string voters = names_of(member(status, "cluster"), "voters");
+    std::printf("%s %s; voters: %s\n", printable(node).c_str(),
+                add ? "may join again" : "is out of the group", voters.c_str());
+  });
 }
 
 int run_status(const std::string& address, bool as_json) {

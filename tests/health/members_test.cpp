@@ -234,6 +234,37 @@ TEST_CASE("changes of members that are refused change nothing, and say why") {
   CHECK(world.count("voters") == 0);
 }
 
+TEST_CASE("what was refused when it had been begun is not done later") {
+  World world;
+  with(world, {"a1", "b2", "c3", "d4", "e5"});
+  world.change_members("a1", kRemove, "e5", 9);
+  world.run(50);  // copies are being counted
+  world.kill("b2");
+  world.kill("c3");
+  REQUIRE(world.run_until([&] { return !world.node("a1").results.empty(); }));
+  CHECK(world.node("a1").results[0].standing == WishStanding::kRefused);
+  world.start("b2");
+  world.start("c3");
+  world.run(8000);
+  CHECK(world.leader() == "a1");
+  CHECK(electorate(world, "a1").has("e5"));
+}
+
+TEST_CASE("replicas that are behind for a moment are waited for") {
+  World world;
+  with(world, {"a1", "b2", "c3"});
+  world.kill_redis("c3");
+  world.run(2000);
+  world.change_members("a1", kRemove, "b2", 9);
+  world.run(20);
+  REQUIRE(world.node("a1").results.size() == 1);
+  CHECK(world.node("a1").results[0].standing == WishStanding::kNotYet);
+  CHECK_THAT(world.node("a1").results[0].text, Catch::Contains("c3 is not in sync"));
+  world.start_redis("c3", world.node("a1").redis.words);
+  CHECK(change(world, "a1", kRemove, "b2").accepted);
+  CHECK(world.count("member_change_refused") == 0);
+}
+
 TEST_CASE("twice is an error that says so; asked again under one id it is one wish") {
   World world;
   with(world, {"a1", "b2", "c3", "d4"});
