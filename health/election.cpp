@@ -274,6 +274,8 @@ void Leadership::Machine::on_ballot_over(Instant now, std::string_view from,
 bool Leadership::Machine::adopt(const Electorate& electorate) {
   if (electorate.version == 0 || !electorate.newer_than(state.electorate)) return false;
   state.electorate = electorate;
+  // Its Redis may be put to another use meanwhile.
+  if (removed()) state.adopted = false;
   dirty = true;
   return true;
 }

@@ -64,7 +64,7 @@ bool read_electorate(const std::vector<std::string_view>& words, Electorate& ele
   electorate.epoch = *epoch;
   electorate.version = *version;
   electorate.voters.assign(words.begin() + 3, words.end());
-  return std::is_sorted(electorate.voters.begin(), electorate.voters.end());
+  return electorate.well_formed();
 }
 
 bool read_removed(const std::vector<std::string_view>& words, Electorate& electorate) {
@@ -72,7 +72,7 @@ bool read_removed(const std::vector<std::string_view>& words, Electorate& electo
   std::size_t bytes = 0;
   for (const std::string& node : electorate.removed) bytes += node.size();
   return electorate.removed.size() <= kRemovedMax && bytes <= kRemovedBytesMax &&
-         std::is_sorted(electorate.removed.begin(), electorate.removed.end());
+         electorate.well_formed();
 }
 
 bool read_fork(const std::vector<std::string_view>& words, std::vector<Fork>& forks) {
@@ -144,6 +144,21 @@ bool Electorate::has(std::string_view node) const noexcept {
 
 bool Electorate::removes(std::string_view node) const noexcept {
   return std::find(removed.begin(), removed.end(), node) != removed.end();
+}
+
+bool Electorate::well_formed() const {
+  const auto names = [](const std::vector<std::string>& list) {
+    const auto is_name = [](const std::string& name) {
+      return !name.empty() &&
+             std::all_of(name.begin(), name.end(), [](char c) { return c > 0x20 && c < 0x7F; });
+    };
+    return std::all_of(list.begin(), list.end(), is_name) &&
+           std::is_sorted(list.begin(), list.end()) &&
+           std::adjacent_find(list.begin(), list.end()) == list.end();
+  };
+  return names(voters) && names(removed) &&
+         std::none_of(removed.begin(), removed.end(),
+                      [&](const std::string& node) { return has(node); });
 }
 
 std::string encode(const GroupState& state) {

@@ -40,6 +40,8 @@ struct Electorate {
   std::size_t majority() const noexcept { return voters.size() / 2 + 1; }
   bool has(std::string_view node) const noexcept;
   bool removes(std::string_view node) const noexcept;
+  // Sorted, each once, no one both in and out, and names that a file's words can hold.
+  bool well_formed() const;
   // A leader whose predecessor's last change did not reach a majority may overrule it.
   bool newer_than(const Electorate& other) const noexcept {
     return epoch != other.epoch ? epoch > other.epoch : version > other.version;

@@ -144,9 +144,12 @@ void Leadership::Machine::hand_over_progress(Instant now) {
 
 // The lease lives, nothing was demoted: on with it.
 void Leadership::Machine::abandon_hand_over(Instant now, std::string_view reason) {
-  event("hand_over_failed", "to " + hand_over->to + ": " + std::string(reason));
+  const std::string failure = "to " + hand_over->to + ": " + std::string(reason);
+  event("hand_over_failed", failure);
   const bool fenced = hand_over->stage != HandOver::Stage::kDraining;
+  wished = std::move(hand_over->wished);
   hand_over.reset();
+  if (wished) answer_wished(WishStanding::kRefused, "the switchover failed, " + failure);
   if (!fenced) return;
   lead->ready = false;
   lead->promote_by = now + times.lease + times.lease;

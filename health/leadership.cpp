@@ -345,6 +345,10 @@ void Leadership::on_peer(Instant now, std::string_view node, const PeerFacts& fa
   m.settle(now);
 }
 
+bool Leadership::knows(std::string_view node) const {
+  return machine_->peers.find(node) != machine_->peers.end();
+}
+
 void Leadership::on_redis(Instant now, const LocalRedis& facts) {
   Machine& m = *machine_;
   const bool back = facts.alive && !facts.loading && !m.ready_redis();

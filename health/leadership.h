@@ -105,6 +105,8 @@ class Leadership {
   void on_message(Instant now, std::string_view from, const GroupMessage& message,
                   std::uint64_t random);
   void on_peer(Instant now, std::string_view node, const PeerFacts& facts);
+  // A member or a voter, now or once.
+  bool knows(std::string_view node) const;
   void on_redis(Instant now, const LocalRedis& facts);
   // The data path has no write in flight any more (while view().handing_over).
   void on_drained(Instant now);

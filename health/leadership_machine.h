@@ -206,6 +206,7 @@ struct Leadership::Machine {
     std::uint64_t target = 0;
     Instant next_ask{};
     bool named = false;  // by an operator: nobody else will do
+    std::optional<Wished> wished;  // what it is a part of: the leader is to be taken out
   };
   std::optional<HandOver> hand_over;
 

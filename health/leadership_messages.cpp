@@ -19,6 +19,7 @@ struct Encoder {
   // What a newer release appended may be missing.
   bool more() const { return true; }
   void check(bool right) { AZIMUTH_CHECK(right); }
+  void judge(const Electorate&) {}
   void operator()(std::uint64_t value) { out.number(value); }
   void operator()(bool value) { out.boolean(value); }
   void name(std::string_view value, std::size_t most) { out.text(value.substr(0, most)); }
@@ -40,6 +41,8 @@ struct Decoder {
   void check(bool right) {
     if (!right) in.fail();
   }
+  // It is saved, and a file that holds nonsense is not read again.
+  void judge(const Electorate& electorate) { check(electorate.well_formed()); }
   void operator()(std::uint64_t& value) { value = in.number(); }
   void operator()(bool& value) { value = in.boolean(); }
   void name(std::string& value, std::size_t most) { value = in.text(most); }
@@ -65,6 +68,7 @@ void electorate_fields(Codec& codec, M& electorate) {
   codec(electorate.version);
   codec.list(electorate.voters, kVotersMax,
              [](auto& inner, auto& voter) { inner.name(voter, kNameBytesMax); });
+  codec.judge(electorate);
 }
 
 // Always last.
@@ -76,6 +80,7 @@ void removed_fields(Codec& codec, M& electorate) {
   std::size_t bytes = 0;
   for (const std::string& node : electorate.removed) bytes += node.size();
   codec.check(bytes <= kRemovedBytesMax);
+  codec.judge(electorate);
 }
 
 template <class Codec, class M>

@@ -131,9 +131,12 @@ void Leadership::Machine::on_member_wish(Instant now, std::string_view from, con
   if (!flaw.why.empty()) return answer_wished(flaw.standing, flaw.why);
   change.reset();
   if (wish.kind != Wish::Kind::kRemove || !is_self(wish.node)) return;
-  // Its successor is asked next.
+  // Its successor is asked next; where it comes to nothing, that is the answer.
   const Outcome begun = begin_hand_over(now, {});
-  if (begun.ok()) return wished.reset();
+  if (begun.ok()) {
+    hand_over->wished = std::exchange(wished, std::nullopt);
+    return;
+  }
   answer_wished(WishStanding::kRefused, settings.node + " is the primary, and no other can take " +
                                             "over from it: " + begun.error().message);
 }

@@ -142,10 +142,12 @@ void Control::step_down() {
 
 void Control::ask_group(Wish::Kind kind, const std::string& node, const Wishes::Answer& answer) {
   const char* const what = name_of(kind);
-  log_info(what, {{"to", node}});
-  const auto told = [what, node, answer](const std::string& why_not) {
+  const bool members = kind == Wish::Kind::kRemove || kind == Wish::Kind::kAdd;
+  const char* const key = members ? "node" : "to";
+  log_info(what, {{key, node}});
+  const auto told = [what, key, node, answer](const std::string& why_not) {
     if (!why_not.empty()) {
-      log_warning(std::string(what) + "_refused", {{"to", node}, {"reason", why_not}});
+      log_warning(std::string(what) + "_refused", {{key, node}, {"reason", why_not}});
     }
     answer(why_not);
   };

@@ -180,7 +180,8 @@ void Group::on_gossip_event(Instant now, const GossipOutbox::Event& event) {
       log_error("node_id_taken", {{"node", event.id}, {"reason", event.text}});
       break;
   }
-  if (record != nullptr && (record->member || record->wants_vote)) {
+  if (record != nullptr &&
+      (record->member || record->wants_vote || leadership_.knows(event.id))) {
     leadership_.on_peer(now, event.id, peer_facts(*record));
   }
   topology_stale_ = again_ = true;

@@ -42,8 +42,9 @@ void MemberWishes::offer(Instant now, const Offer& offer) {
   }
   std::erase_if(wishes_, [](const Pending& each) { return each.wish.id == 0; });
   for (const Pending& each : late) {
-    settle(each, "it was not done within " + std::to_string(kMemberWishPatience.ms / 1000) + " s" +
-                     (each.reason.empty() ? "" : ": " + each.reason));
+    const std::string within = " within " + std::to_string(kMemberWishPatience.ms / 1000) + " s";
+    give_up(each, (each.unanswered > 1 ? "no answer" : "it was not done") + within +
+                      (each.reason.empty() ? "" : ": " + each.reason));
   }
 }
 
@@ -58,6 +59,7 @@ void MemberWishes::on_result(Instant now, const WishResult& result) {
   }
   const Pending wish = std::move(*found);
   wishes_.erase(found);
+  if (result.standing == WishStanding::kNotYet) return give_up(wish, result.text);
   // Somebody may have done it, and died before he could say so.
   const bool done = result.standing == WishStanding::kDone ||
                     (result.standing == WishStanding::kAlready && wish.unanswered > 1);
@@ -72,6 +74,12 @@ Instant MemberWishes::next_wakeup() const {
   Instant next = kNever;
   for (const Pending& each : wishes_) next = earlier_of(next, each.offer_at);
   return next;
+}
+
+void MemberWishes::give_up(const Pending& wish, const std::string& why) {
+  settle(wish, wish.unanswered > 1
+                   ? "it is not known whether it was done, azimuth status shows it: " + why
+                   : why);
 }
 
 void MemberWishes::settle(const Pending& wish, const std::string& why_not) {

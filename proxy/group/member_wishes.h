@@ -45,6 +45,8 @@ class MemberWishes {
     unsigned unanswered = 0;  // 2: somebody may have taken it on and never said how it ended
     std::string reason;       // why not yet
   };
+  // Where somebody had taken it on, that is no refusal.
+  void give_up(const Pending& wish, const std::string& why);
   void settle(const Pending& wish, const std::string& why_not);
 
   std::vector<Pending> wishes_;

@@ -103,6 +103,19 @@ TEST_CASE("unknown kinds, lying counts and oversized messages are refused") {
   CHECK_FALSE(decode_group_message(encode(Refuse{1, 2}) + std::string(2000, 'x')).ok());
 }
 
+TEST_CASE("an electorate that no file could hold is refused before it is saved") {
+  for (const Electorate& bad :
+       {Electorate{1, 1, {"b2", "a1"}}, Electorate{1, 1, {"a1", "a1"}},
+        Electorate{1, 1, {"a1", "b\n2"}}, Electorate{1, 1, {""}},
+        Electorate{1, 1, {"a1"}, {"c3", "b2"}}, Electorate{1, 1, {"a1", "b2"}, {"b2"}}}) {
+    CHECK_FALSE(bad.well_formed());
+    Renew renew;
+    renew.electorate = bad;
+    CHECK_FALSE(decode_group_message(encode(renew)).ok());
+    CHECK_FALSE(decode_group_message(encode(Prepare{6, 5, true, false, bad})).ok());
+  }
+}
+
 TEST_CASE("what an operator types, however long, makes no message too large") {
   const std::string bytes = encode(Wish{Wish::Kind::kSwitchOver, 1, std::string(100'000, 'n')});
   CHECK(bytes.size() <= kGroupMessageBytesMax);

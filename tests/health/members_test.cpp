@@ -265,6 +265,38 @@ TEST_CASE("replicas that are behind for a moment are waited for") {
   CHECK(world.count("member_change_refused") == 0);
 }
 
+TEST_CASE("a switchover that fails ends the removal of a leader, and is not tried again") {
+  World world;
+  three(world);
+  world.run(500);
+  world.handed_over_drains = false;
+  const WishResult result = change(world, "c3", kRemove, "a1");
+  CHECK(result.standing == WishStanding::kRefused);
+  CHECK_THAT(result.text, Catch::Contains("writes in flight did not end in time"));
+  CHECK(world.count("hand_over") == 1);
+  world.run(3000);
+  CHECK(world.leader() == "a1");
+  CHECK(electorate(world, "a1").has("a1"));
+}
+
+TEST_CASE("one that is let in again with other data does not lose them") {
+  World world;
+  three(world);
+  world.run(500);
+  REQUIRE(world.write("ours"));
+  world.run(100);
+  REQUIRE(change(world, "a1", kRemove, "c3").accepted);
+  world.run(300);
+  world.start_redis("c3", {"somebody's"});
+  REQUIRE(change(world, "a1", kAdd, "c3").accepted);
+  world.run(5000);
+  CHECK(world.node("c3").redis.words == Words{"somebody's"});
+  CHECK(world.saw("stays_out"));
+  world.start_redis("c3");
+  REQUIRE(world.run_until([&] { return world.node("c3").redis.words == Words{"ours"}; }));
+  REQUIRE(world.run_until([&] { return electorate(world, "a1").has("c3"); }));
+}
+
 TEST_CASE("twice is an error that says so; asked again under one id it is one wish") {
   World world;
   with(world, {"a1", "b2", "c3", "d4"});

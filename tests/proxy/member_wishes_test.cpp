@@ -105,6 +105,22 @@ TEST_CASE("a change of members that nobody answers ends, with what is known") {
   CHECK(op.answers.back() == "the node stops");
 }
 
+TEST_CASE("what somebody has taken on and never answered is not known to be undone") {
+  Operator op;
+  op.ask();
+  op.wait();
+  while (op.answers.empty()) op.wait();
+  CHECK_THAT(op.answers[0], Catch::Contains("not known whether it was done"));
+  op.ask();
+  op.wait();
+  while (op.answers.size() == 1) {
+    op.say(WishStanding::kNotYet, "no primary");
+    if (op.answers.size() == 1) op.wait();
+  }
+  CHECK_THAT(op.answers[1], Catch::Contains("not known whether it was done"));
+  CHECK_THAT(op.answers[1], Catch::Contains("no primary"));
+}
+
 TEST_CASE("I8: changes of members that wait are bounded") {
   Operator op;
   for (std::size_t i = 0; i <= kWishesMax; ++i) op.ask(i + 1);
