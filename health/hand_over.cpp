@@ -204,6 +204,12 @@ void Leadership::Machine::pass_on(std::string_view to, Wish::Kind kind, std::str
   send(to, Wish{kind, ++next_wish, std::string(node)});
 }
 
+// To a node that took this one for the primary.
+std::string Leadership::Machine::not_the_primary() const {
+  return view.leader.empty() ? "there is no primary: " + view.why
+                             : settings.node + " is not the primary any more: try again";
+}
+
 void Leadership::Machine::on_wish(Instant now, std::string_view from, const Wish& wish) {
   if (wish.kind == Wish::Kind::kRemove || wish.kind == Wish::Kind::kAdd)
     return on_member_wish(now, from, wish);
@@ -213,7 +219,7 @@ void Leadership::Machine::on_wish(Instant now, std::string_view from, const Wish
   const bool mine = wish.kind == Wish::Kind::kForce || lead.has_value();
   Outcome outcome = Done{};
   if (!mine)
-    outcome = refused(settings.node + " is not the primary any more: try again");
+    outcome = refused(not_the_primary());
   else if (wish.kind == Wish::Kind::kForce)
     outcome = begin_force(now, wish.node);
   else

@@ -350,6 +350,7 @@ struct Leadership::Machine {
   bool next_successor(Instant now);
   void on_drained(Instant now);
   void hand_over_progress(Instant now);
+  std::string not_the_primary() const;
   void abandon_hand_over(Instant now, std::string_view reason);
   Outcome begin_force(Instant now, std::string_view node);
   void on_wish(Instant now, std::string_view from, const Wish& wish);

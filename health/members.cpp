@@ -120,7 +120,7 @@ void Leadership::Machine::on_member_wish(Instant now, std::string_view from, con
   const auto not_yet = [&](std::string text) {
     answer_wish(from, {wish.id, false, std::move(text), WishStanding::kNotYet});
   };
-  if (!lead) return not_yet(settings.node + " is not the primary any more: try again");
+  if (!lead) return not_yet(not_the_primary());
   if (!leading(now) || !lead->ready) return not_yet("the primary is not ready yet");
   if (hand_over) return not_yet("a switchover to " + hand_over->to + " is under way");
   if (wished) return not_yet("the members are being changed: " + wished->wish.node);
