@@ -108,6 +108,18 @@ void Members::let_all_in() {
   if (!leader) return;
   const std::vector<std::string> removed = world_.node(*leader).view().electorate.removed;
   for (const std::string& node : removed) ask(*leader, Wish::Kind::kAdd, node);
+  for (std::size_t i = 0; i < world_.size(); ++i) {
+    if (world_.node(i).view().why.find("data of unknown origin") != std::string::npos) empty(i);
+  }
+}
+
+// What the message asks of an operator: a Redis that has restarted while its node was out may hold
+// anything, unless it remembers its lineage.
+void Members::empty(std::size_t machine) {
+  world_.trace(machine, "its redis is started anew and empty, by an operator");
+  world_.server(machine).kill();
+  world_.server(machine).lose_disk();
+  world_.server(machine).start();
 }
 
 }  // namespace azimuth::sim

@@ -33,7 +33,7 @@ class Members {
   const WishResult* answer(std::uint64_t id) const;
   // One node is taken out or let in, somewhere.
   void any();
-  // From now on whoever is out is let in again.
+  // From now on whoever is out is let in again, and emptied if it would stay outside.
   void let_all_in();
 
   void on_results(std::size_t machine, const WishResult& result);
@@ -43,6 +43,8 @@ class Members {
   void on_lease(std::size_t leader);
 
  private:
+  void empty(std::size_t machine);
+
   struct Asked {
     std::size_t machine = 0;
     Wish wish;
