@@ -219,12 +219,11 @@ GroupView Leadership::Machine::present_view(Instant now) const {
       std::count_if(voters.begin(), voters.end(), [&](const auto& node) { return alive(node); }));
   seen.isolated = votes() && reachable < state.electorate.majority();
   seen.removed = removed();
-  if (seen.removed)
-    seen.why = taken_out();
-  else if (seen.leader.empty())
+  if (seen.leader.empty())
     seen.why = reason(now);
   else if (!stays_out.empty())
     seen.why = stays_out;
+  if (seen.removed) seen.why += (seen.why.empty() ? "" : "; ") + taken_out();
   if (!redis.trouble.empty() && seen.why.find(redis.trouble) == std::string::npos)
     seen.why += (seen.why.empty() ? "" : "; ") + settings.node + ": " + redis.trouble;
   return seen;
