@@ -127,7 +127,7 @@ struct Asking {
         stderr,
         "azimuth %s: no answer from %s: %s\n"
         "Is azimuth running there, with [admin] address = \"%s\"? Otherwise name its admin "
-        "address: azimuth %s --addr ADDR:PORT\n",
+        "address: azimuth %s ... --addr ADDR:PORT\n",
         command, address.c_str(), why.c_str(), address.c_str(), command);
     return 1;
   }
