@@ -100,6 +100,10 @@ inline constexpr std::int32_t kSharedDatabasesMax = 64;
 inline constexpr std::size_t kIdentitiesUnusedMax = 32;
 inline constexpr std::uint32_t kIdentityUnusedMsMax = 60'000;
 
+// A sidecar, which may be one of thousands, keeps no connection to Redis that has brought nothing for
+// so long: what a member holds for all sidecars is bounded by what they use.
+inline constexpr std::uint32_t kSparingIdleMsMax = 10'000;
+
 // How old azimuth's knowledge may be of whether Redis's default user needs a password.
 inline constexpr std::uint32_t kLoginCheckMs = 1'000;
 
@@ -150,6 +154,11 @@ inline constexpr std::uint32_t kQuorumMsLeast = 1000;
 // while it owes an answer is read no more, and its reads go to the primary.
 inline constexpr std::size_t kFreshnessProofsMax = 256;
 inline constexpr std::uint64_t kReplicaSilenceMsMax = 50;
+// Of several equal replicas a node reads at so many at most: its home, and one for what home
+// does not get done; so each member has links from a share of the nodes only.
+inline constexpr std::size_t kReplicasReadMax = 2;
+// A node's home among them may owe so many batches more than another before that one is read.
+inline constexpr std::size_t kSpreadMargin = 4;
 // How often the primary is asked for its offset while a replica is read; twice as often as the
 // shortest staleness bound that a session has set, but not more often than the second.
 inline constexpr std::uint64_t kProofEveryMs = 200;

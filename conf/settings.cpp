@@ -178,7 +178,8 @@ class Parser {
     SettingsResult result;
     result.settings = std::move(settings_);
     for (const SettingRow& row : setting_rows()) {
-      if (row.text != TextRule::kPath || !origins_.given(row.section, 0, row.key)) continue;
+      const bool names_file = row.text == TextRule::kPath || row.text == TextRule::kPlace;
+      if (!names_file || !origins_.given(row.section, 0, row.key)) continue;
       result.file_positions.emplace(std::string(row.section) + "." + std::string(row.key),
                                     origins_.of(row.section, 0, row.key).position);
     }

@@ -146,6 +146,7 @@ struct LimitSettings {
   std::uint32_t clients_max = 10'000;
   std::uint64_t client_output_bytes_max = 64 * kMiB;
   std::uint64_t buffered_bytes_max = 512 * kMiB;
+  std::uint32_t peer_connections_max = 8'000;
   std::uint32_t client_idle_timeout_s = 0;
   std::uint32_t tcp_keepalive_s = 300;
   std::uint32_t drain_timeout_ms = 10'000;
@@ -211,8 +212,8 @@ std::string to_string(const SettingsError& error);
 struct [[nodiscard]] SettingsResult {
   Settings settings;  // to be used only if ok()
   std::vector<SettingsError> errors;
-  // "section.key" to the place where it was written, of keys that name files: whether a file is
-  // what it should be is found out elsewhere, and told with its place too.
+  // "section.key" to the place where it was written, of keys that name files, or may: whether a file
+  // is what it should be is found out elsewhere, and told with its place too.
   std::map<std::string, std::string> file_positions;
 
   bool ok() const noexcept { return errors.empty(); }

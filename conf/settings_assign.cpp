@@ -4,6 +4,7 @@
 
 #include "conf/limits.h"
 #include "conf/nearest.h"
+#include "conf/place.h"
 #include "conf/quoted.h"
 
 namespace azimuth {
@@ -12,11 +13,6 @@ namespace {
 bool is_control(char c) noexcept {
   const auto byte = static_cast<unsigned char>(c);
   return byte < 0x20 || byte == 0x7F;
-}
-
-bool is_name_character(char c) noexcept {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-         c == '_' || c == '-';
 }
 
 std::string wrong_type(const SettingRow& row, std::string_view wanted, const TomlValue& value) {
@@ -36,9 +32,12 @@ std::string check_text(const SettingRow& row, std::string_view text) {
     return key + " holds a control character" + instead;
   }
   if (row.text == TextRule::kPath && text.empty()) return key + " is empty" + instead;
-  if (row.text != TextRule::kName) return {};
-  const bool sound = std::all_of(text.begin(), text.end(), is_name_character);
-  if (text.empty() || text.size() > kNameBytesMax || !sound) {
+  if (row.text != TextRule::kName && row.text != TextRule::kPlace) return {};
+  if (const auto source = place_source(text); source && row.text == TextRule::kPlace) {
+    const std::string_view fault = fault_of(*source);
+    return fault.empty() ? "" : key + " = " + quoted_in_error(text) + ' ' + std::string(fault);
+  }
+  if (!is_name(text)) {
     return key + " = " + quoted_in_error(text) + " is no name: write 1 to " +
            std::to_string(kNameBytesMax) +
            " letters, digits, dots, underscores and hyphens, such as " + example_text(row);

@@ -126,16 +126,19 @@ constexpr SettingRow kRows[] = {
     {.section = "node",
      .key = "region",
      .field = field<&Settings::node, &NodeSettings::region>,
-     .doc = "The region that the zone is in.",
+     .doc = "The region that the zone is in; like the zone.",
      .sample = "\"us-east-1\"",
-     .text = TextRule::kName,
+     .text = TextRule::kPlace,
      .needs_restart = true},
     {.section = "node",
      .key = "zone",
      .field = field<&Settings::node, &NodeSettings::zone>,
-     .doc = "The availability zone. Reads stay in it where they may.",
+     .doc =
+         "The availability zone. Reads stay in it where they may. Or where its name is found: "
+         "\"env:AZ\" in the environment, \"file:/etc/podinfo/zone\" in a file (of a path, the last "
+         "part).",
      .sample = "\"use1-az1\"",
-     .text = TextRule::kName,
+     .text = TextRule::kPlace,
      .needs_restart = true},
     {.section = "node",
      .key = "data_dir",
@@ -538,6 +541,15 @@ constexpr SettingRow kRows[] = {
             "hold the most are cut.",
      .least = 16 * kMiB,
      .most = kConfiguredBytesMax},
+    {.section = "limits",
+     .key = "peer_connections_max",
+     .field = field<&Settings::limits, &LimitSettings::peer_connections_max>,
+     .doc =
+         "Connections to this node's Redis for the clients of other nodes, above all of sidecars; "
+         "one more is refused, and its commands wait there. Keep it well below Redis's maxclients. "
+         "Replication is not counted.",
+     .least = 16,
+     .most = kClientsMax},
     {.section = "limits",
      .key = "client_idle_timeout_s",
      .field = field<&Settings::limits, &LimitSettings::client_idle_timeout_s>,

@@ -34,6 +34,7 @@ using Field = std::variant<std::monostate, std::string*, std::uint32_t*, std::ui
 enum class TextRule : std::uint8_t {
   kPrintable,  // no control bytes; may be empty
   kName,       // letters, digits, '.', '_', '-'; what ids, zones and clusters are called
+  kPlace,      // a name, or where it is found: conf/place.h
   kPath,       // of a file: not empty, no control bytes
   kSecret,     // any bytes; never shown
 };

@@ -15,6 +15,7 @@
 
 #include "conf/settings.h"
 #include "proxy/control/dev.h"
+#include "proxy/control/places.h"
 #include "proxy/control/reload.h"
 #include "proxy/control/status_client.h"
 #include "proxy/run.h"
@@ -59,6 +60,7 @@ std::optional<RunOptions> load(const SettingsArguments& arguments) {
     text = std::move(*file);
   }
   SettingsResult result = parse_settings(text, options.config_file, options.overrides, host_name());
+  read_places(result);
   for (const SettingsError& error : result.errors) {
     std::fprintf(stderr, "%s\n", to_string(error).c_str());
   }

@@ -1,5 +1,6 @@
 #include "router/route.h"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <vector>
@@ -127,8 +128,8 @@ Route decide(const Topology& topology, const SessionView& session, const Command
   return {replica.member, channel, near};
 }
 
-int replica_for(const Topology& topology, std::string_view zone, std::string_view region,
-                std::size_t salt, int avoided) {
+std::vector<int> replicas_for(const Topology& topology, std::string_view zone,
+                              std::string_view region, std::size_t salt, int avoided) {
   const auto member = [&](int index) -> const Member& {
     return topology.members[static_cast<std::size_t>(index)];
   };
@@ -139,17 +140,28 @@ int replica_for(const Topology& topology, std::string_view zone, std::string_vie
   };
   // (While there is no primary nobody follows, and the one next door may still be asked.)
   const bool next_door = topology.local >= 0 && topology.local != topology.primary;
-  if (next_door && (topology.vacant() || follows(topology.local))) return topology.local;
-  if (topology.vacant()) return -1;
-  if (!zone.empty() && member(topology.primary).zone == zone) return -1;
+  if (next_door && (topology.vacant() || follows(topology.local))) return {topology.local};
+  if (topology.vacant()) return {};
+  if (!zone.empty() && member(topology.primary).zone == zone) return {};
   std::vector<int> best;
   for (const bool in_zone : {true, false}) {
     for (int i = 0; i < static_cast<int>(topology.members.size()); ++i) {
       if (i != avoided && follows(i) && (!in_zone || member(i).zone == zone)) best.push_back(i);
     }
-    if (!best.empty()) return best[salt % best.size()];
+    if (best.empty()) continue;
+    std::vector<int> some;
+    for (std::size_t i = 0; i < std::min(best.size(), kReplicasReadMax); ++i) {
+      some.push_back(best[(salt + i) % best.size()]);
+    }
+    return some;
   }
-  return -1;
+  return {};
+}
+
+int replica_for(const Topology& topology, std::string_view zone, std::string_view region,
+                std::size_t salt, int avoided) {
+  const std::vector<int> all = replicas_for(topology, zone, region, salt, avoided);
+  return all.empty() ? -1 : all.front();
 }
 
 std::string_view to_string(Reason reason) noexcept { return name_of(kReasonNames, reason); }

@@ -31,8 +31,10 @@
 #include <cstdint>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "conf/consistency.h"
+#include "conf/limits.h"
 #include "conf/position.h"
 #include "router/command_table.h"
 #include "router/topology.h"
@@ -94,10 +96,14 @@ struct Route {
 Route decide(const Topology& topology, const SessionView& session, const CommandRow* row,
              const ReplicaSight& replica = {}, bool blocks = false) noexcept;
 
-// The member whose replica a node in `zone` of `region` reads at; -1: none. The one next door, if
+// The members whose replicas a node in `zone` of `region` reads at. The one next door, if
 // it follows; else, unless the primary is in this zone, one of those that do in the region, the
-// zone first. Nodes with different `salt` come to different ones. `avoided`: not that one, if it is
-// not next door; -1: any.
+// zone first, at most kReplicasReadMax. Nodes with different `salt` come to different ones.
+// `avoided`: not that one, if it is not next door; -1: any.
+std::vector<int> replicas_for(const Topology& topology, std::string_view zone,
+                              std::string_view region, std::size_t salt, int avoided = -1);
+
+// The first of them; -1: there is none.
 int replica_for(const Topology& topology, std::string_view zone, std::string_view region,
                 std::size_t salt, int avoided = -1);
 

@@ -8,6 +8,7 @@
 
 #include "proxy/control/info_section.h"
 #include "proxy/control/log.h"
+#include "proxy/control/places.h"
 #include "proxy/control/reload.h"
 #include "proxy/data/worker.h"
 
@@ -218,8 +219,9 @@ void Control::reload() {
   if (!text.ok()) {
     return log_error("reload_refused", {{"reason", text.error().message}});
   }
-  const SettingsResult parsed =
+  SettingsResult parsed =
       parse_settings(*text, options_.config_file, options_.overrides, host_name());
+  read_places(parsed);
   CertificatesResult certificates = read_certificates(parsed);
   std::vector<SettingsError> errors = parsed.errors;
   errors.insert(errors.end(), certificates.errors.begin(), certificates.errors.end());

@@ -47,6 +47,8 @@ enum class Wait : uint8_t {
   kPace,      // until its writes' delay is over: a replica does not keep up (write_pace.h)
 };
 
+inline constexpr uint8_t kNoSeat = UINT8_MAX;
+
 // Bytes received and not yet dispatched.
 struct Input {
   std::string bytes;
@@ -106,6 +108,7 @@ class Client {
   uint64_t id = 0;
   uint32_t paced_bytes = 0;  // of writes that may go now, since their delay is over
   uint32_t batch = 0;        // of requests to the primary, the last one that it had a part in
+  uint8_t seat = kNoSeat;    // of the replica that it has read at since
   uint32_t sightings = 0;    // Replica::generation() when its floor was last known to be whole
   Session session;
   std::shared_ptr<Scope> scope;  // that it shares with other connections; null: it does not

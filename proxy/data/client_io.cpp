@@ -76,6 +76,7 @@ void Worker::admit(int fd, const Listener& listener) {
   process_.clients.fetch_add(1, std::memory_order_relaxed);
   metrics_.connections_accepted.add();
   metrics_.connections_current.set(clients_);
+  if (sparing()) learn_login_rule(client);
 }
 
 void Worker::adopt_listener(Client& client) {
@@ -224,7 +225,8 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
   }
   if (p != begin) {
     if (replica) {
-      const Reason reason = replica_.place().near ? Reason::kReadLocal : Reason::kReadRegion;
+      const Reason reason =
+          replica_.place(upstream.seat()).near ? Reason::kReadLocal : Reason::kReadRegion;
       metrics_.count_read(reason, client.inflight - inflight_before);
     }
     client.last_command = entry.command;

@@ -54,10 +54,10 @@ void Worker::close_idle(Identity& identity) {
   for (Upstream* upstream : idle) upstream->begin_close();
 }
 
-Upstream& Worker::shared(Identity& identity, Role role) {
-  Upstream*& place = identity.shared[static_cast<size_t>(role)];
+Upstream& Worker::shared(Identity& identity, Role role, uint8_t seat) {
+  Upstream*& place = identity.shared[static_cast<size_t>(role) + seat];
   if (place == nullptr || place->retired() || place->closed()) {
-    auto fresh = std::make_unique<Upstream>(*this, &identity, role);
+    auto fresh = std::make_unique<Upstream>(*this, &identity, role, seat);
     place = fresh.get();
     upstreams_.emplace(place, std::move(fresh));
     if (holding_) place->hold();
@@ -66,7 +66,7 @@ Upstream& Worker::shared(Identity& identity, Role role) {
 }
 
 void Worker::keep_spare(Identity& identity) {
-  if (!identity.idle.empty() || draining_) return;
+  if (!identity.idle.empty() || draining_ || sparing()) return;
   Upstream& spare = make_dedicated(identity);
   spare.idle_since_ms = now_ms();
   identity.idle.push_back(&spare);
@@ -113,6 +113,13 @@ void Worker::give_back(Upstream& upstream) {
   }
   upstream.idle_since_ms = now_ms();
   pool.push_back(&upstream);
+}
+
+// This worker's share of what all of them may have. (How other nodes' links are spread over
+// workers, the kernel decides.)
+size_t Worker::relays_max() const {
+  const size_t workers = settings_->node.workers;
+  return (settings_->limits.peer_connections_max + workers - 1) / workers;
 }
 
 // The primary is another one now, or nobody: every connection follows.
@@ -244,6 +251,25 @@ void Worker::check_default_user(Client& client) {
     });
     if (!takes) arrive();
   }
+}
+
+// A client has come to a sidecar, which does not ask all the time: it is asked now. Where nothing
+// has been known for long, the client waits for that.
+void Worker::learn_login_rule(Client& newcomer) {
+  const bool slept = auth_->asleep();
+  if (!slept && (!auth_->ready() || auth_->outstanding() != 0 ||
+                 now_ms() - auth_checked_ms_ < kLoginCheckMs)) {
+    return;
+  }
+  auth_checked_ms_ = now_ms();
+  if (!auth_->reconnect() || !slept) return;
+  newcomer.wait = Wait::kAnswer;
+  login_known_.push_back([this, ref = newcomer.self] {
+    Client* const waiting = client(ref);
+    if (waiting == nullptr) return;
+    waiting->session.authenticated = default_user_open_;
+    resume(*waiting);
+  });
 }
 
 void Worker::tell_login_known() {

@@ -24,10 +24,10 @@ struct Identity {
   // client's database.
   int32_t db = 0;
 
-  // Shared, made when first needed: reads, writes, scripts, what needs a quorum, and reads at the
-  // replica. Apart, since CLIENT PAUSE WRITE stops a whole connection, and so does a script that
-  // does not end.
-  std::array<Upstream*, 5> shared{};
+  // Shared, made when first needed: reads, writes, scripts, what needs a quorum, and reads at each
+  // replica that is read (by its seat). Apart, since CLIENT PAUSE WRITE stops a whole connection,
+  // and so does a script that does not end.
+  std::array<Upstream*, static_cast<size_t>(Role::kReplica) + kReplicasReadMax> shared{};
   // Its user may not ask ROLE: what it does has no position, and it reads at the primary.
   bool role_denied = false;
   std::vector<Upstream*> idle;  // dedicated, ready to be lent

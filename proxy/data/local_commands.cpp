@@ -207,9 +207,8 @@ void append_route(std::string& out, const Worker& worker, Client& client,
   const bool own = client.pinned() && !client.session.in_multi && !client.session.watching;
   const Scope::Sight shared = worker.shared_sight(client);
   const SessionView view = worker.view_of(client, shared);
-  ReplicaSight seen = worker.replica().sight(client, shared);
-  if (own) seen = {};
-  const Route route = decide(worker.topology(), view, row, seen, blocks);
+  const Route route = own ? decide(worker.topology(), view, row, {}, blocks)
+                          : worker.replica().pick(client, row, view, shared, blocks).route;
   const bool somebody = route.member >= 0;
   append_map(out, client.session.protocol, 4);
   append_bulk(out, "node");

@@ -29,11 +29,12 @@ int cut_to(iovec* pieces, int count, uint64_t bytes) {
 
 }  // namespace
 
-Upstream::Upstream(Worker& worker, Identity* identity, Role role)
+Upstream::Upstream(Worker& worker, Identity* identity, Role role, uint8_t seat)
     : protocol(identity != nullptr ? identity->protocol : 2),
       worker_(worker),
       identity_(identity),
       role_(role),
+      seat_(seat),
       out_(OutQueue::kLongTailBytes) {}
 
 // --- sending -----------------------------------------------------------------------------------

@@ -29,6 +29,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "conf/limits.h"
@@ -129,6 +130,8 @@ struct Entry {
 
 bool runs_script(const Entry& entry);
 
+inline constexpr std::string_view kAskRole = "*1\r\n$4\r\nROLE\r\n";
+
 // Requests queued on one connection since the last ROLE was: what has a position in common.
 struct BatchTag {
   uint32_t batch = 0;
@@ -144,7 +147,8 @@ enum class Role : uint8_t { kReads, kWrites, kScripts, kQuorum, kReplica, kDedic
 
 class Upstream final : private StreamUser {
  public:
-  Upstream(Worker& worker, Identity* identity, Role role);
+  // `seat`: of the replica that it leads to.
+  Upstream(Worker& worker, Identity* identity, Role role, uint8_t seat = 0);
   Upstream(const Upstream&) = delete;
   Upstream& operator=(const Upstream&) = delete;
 
@@ -168,6 +172,10 @@ class Upstream final : private StreamUser {
   // To a replica: the reads queued from now on until the next flush are believed only where it
   // has applied `offset` by then; `any`: whatever it is.
   void require(uint64_t offset, bool any);
+  // ... has begun, and what joins it costs no more questions.
+  bool batch_open() const { return gate_open_; }
+  // Batches that it has not begun to answer, the open one among them.
+  size_t batches_owed() const { return gates_.size(); }
   // A read of so many bytes can be sent to the primary should the replica fail.
   bool can_retain(size_t bytes) const;
   // A replica that owes an answer and is silent; or whose Redis is to be tried again.
@@ -202,7 +210,13 @@ class Upstream final : private StreamUser {
   void send_elsewhere(Client& client, Upstream& other);
   // Of a replica's connection: what all but one client are owed is asked of the primary.
   void send_others_elsewhere(const Client& staying);
-  Upstream& instead(const Client& client);
+  struct Elsewhere {
+    Upstream& reads;
+    Upstream& scripts;
+    std::unordered_set<uint32_t> run_scripts;  // clients, by index
+    Upstream& of(const Client& client) const;
+  };
+  Elsewhere elsewhere();
   void deliver_canned();
   // Answers all that is outstanding: what has run or may have says so, the rest did not run.
   void fail_outstanding();
@@ -225,6 +239,11 @@ class Upstream final : private StreamUser {
   // What is still to come here was handed over, or asked by clients that have gone.
   bool forsaken();
   void on_tick(uint64_t now_ms);
+  // A shared one that nobody has used for a while is closed, until somebody needs it; of a sidecar,
+  // which keeps none in store (Worker::sparing).
+  void rest_if_unused(uint64_t now_ms);
+  // The login connection: closed on purpose, until somebody needs it.
+  bool asleep() const { return asleep_; }
 
   // The primary is elsewhere now, or nobody: what is outstanding is judged as after a loss.
   void retarget();
@@ -268,6 +287,7 @@ class Upstream final : private StreamUser {
   }
   uint64_t redis_client_id() const { return redis_client_id_; }
   Role role() const { return role_; }
+  uint8_t seat() const { return seat_; }
   Identity* identity() const { return identity_; }
   const std::string& handshake_error() const { return handshake_error_; }
 
@@ -349,6 +369,7 @@ class Upstream final : private StreamUser {
   Stream* stream_ = nullptr;  // instead of the two above: the Redis is another node's
   State state_ = State::kIdle;
   Role role_;
+  const uint8_t seat_;
   bool want_write_ = false;
   uint8_t handshake_replies_ = 1;
   std::unique_ptr<RedisProof> proof_;  // of kHandshake, while the process is not known
@@ -409,6 +430,7 @@ class Upstream final : private StreamUser {
   uint64_t send_until_ = UINT64_MAX;
   uint64_t handshake_bytes_ = 0;  // of this connection, sent in front of
   uint64_t requests_before_ = 0;  // ... what sent_total_ counted when it was made
+  bool asleep_ = false;
   uint64_t front_offset_ = 0;  // where the front entry's request begins, in queued_total_'s count
   uint64_t redis_client_id_ = 0;
   uint64_t down_since_ms_ = 0;

@@ -16,9 +16,10 @@ namespace azimuth {
 
 void Upstream::connect() {
   if (state_ != State::kIdle) return;
+  asleep_ = false;
   const Target& target = worker_.target();
   if (role_ == Role::kReplica) {
-    const Replica::Place& place = worker_.replica().place();
+    const Replica::Place& place = worker_.replica().place(seat_);
     if (!place.near) return connect_far(place.address, place.node, StreamKind::kReads, place.epoch);
   } else {
     if (target.kind == TargetKind::kNone) return lost("there is no primary", true);
@@ -158,6 +159,7 @@ void Upstream::finish_handshake(std::string_view reply) {
     return;
   }
   state_ = State::kReady;
+  heard_ms_ = worker_.now_ms();
   // What has waited for the connection has not waited for Redis.
   for (size_t i = 0; i < entries_.size(); ++i) entries_[i].start_us = worker_.now_us();
   if (down_since_ms_ != 0 && told_lost_)
@@ -205,6 +207,10 @@ void Upstream::retry_now() {
 }
 
 bool Upstream::reconnect() {
+  if (asleep_) {
+    connect();
+    return state_ != State::kIdle;
+  }
   if (state_ == State::kIdle || state_ == State::kClosed) return false;
   close_socket();
   state_ = State::kIdle;
@@ -235,7 +241,7 @@ void Upstream::retarget() {
   failing_fast_ = false;
   down_since_ms_ = 0;
   backoff_.reset();
-  if (!entries_.empty() || (role_ != Role::kDedicated && !retired_)) connect();
+  if (!entries_.empty() || (role_ != Role::kDedicated && !retired_ && !asleep_)) connect();
 }
 
 void Upstream::hold() {
@@ -305,7 +311,9 @@ void Upstream::on_tick(uint64_t now_ms) {
   if (state_ == State::kClosed) return;
   if (role_ == Role::kReplica) {
     if (retired_ && forsaken()) return begin_close();
-    return tend_replica();
+    // (Where the timer runs, it does, and knows whether the worker itself stood still.)
+    if (!worker_.replica().awake()) tend_replica();
+    return;
   }
   if (awaits_lease_ && worker_.leads()) {
     awaits_lease_ = false;
@@ -331,10 +339,24 @@ void Upstream::on_tick(uint64_t now_ms) {
     if (role_ == Role::kDedicated) return worker_.on_dedicated_refused(*this);
   }
   if (state_ == State::kIdle && now_ms >= retry_at_ms_ &&
-      (!entries_.empty() || role_ == Role::kAuth ||
+      (!entries_.empty() || (role_ == Role::kAuth && !asleep_) ||
        (role_ < Role::kDedicated && identity_->clients != 0))) {
     connect();
   }
+}
+
+void Upstream::rest_if_unused(uint64_t now_ms) {
+  const bool unused = state_ == State::kReady && entries_.empty() && waiting.empty() && !held_ &&
+                      role_ != Role::kDedicated && now_ms - heard_ms_ > kSparingIdleMsMax;
+  if (!unused) return;
+  if (role_ != Role::kAuth) {
+    // (Its next connection may be to another process.)
+    if (role_ == Role::kReplica) worker_.replica().on_lost(seat_, false);
+    return begin_close();
+  }
+  close_socket();
+  state_ = State::kIdle;
+  asleep_ = true;
 }
 
 void Upstream::begin_close() {

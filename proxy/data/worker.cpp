@@ -44,6 +44,7 @@ Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings>
       relays_.emplace(&loop_, link_metrics_, process_.lease, redis_address_);
       relays_->set_login(settings_->redis->username, settings_->redis->password);
       relays_->set_on_copy([this](const CopyNews& news) { process_.on_copy(index_, news); });
+      relays_->set_most(relays_max());
     }
     links_.emplace(&loop_, *process_.link, relays_ ? &*relays_ : nullptr, link_metrics_,
                    [this] { return random_(); });
@@ -90,13 +91,16 @@ void Worker::run() {
       &tick_, [](uv_timer_t* handle) { static_cast<Worker*>(handle->loop->data)->on_tick(); },
       kTickMs, kTickMs);
   // The first connections stand before the first client: who may log in is known then, and a
-  // client that needs a connection of its own does not wait for it.
+  // client that needs a connection of its own does not wait for it. (A sidecar has the first
+  // alone.)
   auto auth = std::make_unique<Upstream>(*this, nullptr, Role::kAuth);
   auth_ = auth.get();
   upstreams_.emplace(auth_, std::move(auth));
   auth_->connect();
-  shared(*default_identity_, Role::kReads).connect();
-  shared(*default_identity_, Role::kWrites).connect();
+  if (!sparing()) {
+    shared(*default_identity_, Role::kReads).connect();
+    shared(*default_identity_, Role::kWrites).connect();
+  }
   uv_run(&loop_, UV_RUN_DEFAULT);
 }
 
@@ -181,6 +185,7 @@ void Worker::tend_upstreams(uint64_t now) {
   size_t retired = 0;
   for (Upstream* upstream : all_upstreams()) {
     upstream->on_tick(now);
+    if (sparing() && !draining_) upstream->rest_if_unused(now);
     if (upstream->closed()) continue;
     if (upstream->retired() && !upstream->reads_slowly()) ++retired;
     if (upstream->held_up_since_ms() != 0 && now - upstream->held_up_since_ms() > kHeldUpMsMax) {
@@ -204,7 +209,8 @@ void Worker::count_upstreams() {
       ++(client(upstream->owner) != nullptr ? in_use : idle);
     }
   }
-  metrics_.upstream_connections.set(static_cast<int64_t>(upstreams_.size()));
+  const size_t asleep = auth_->asleep() ? 1 : 0;
+  metrics_.upstream_connections.set(static_cast<int64_t>(upstreams_.size() - asleep));
   metrics_.upstream_queued.set(queued);
   metrics_.upstream_in_flight.set(in_flight);
   metrics_.dedicated_in_use.set(in_use);
@@ -215,7 +221,8 @@ void Worker::count_upstreams() {
 bool Worker::is_over(Identity& identity, uint64_t now) {
   auto& pool = identity.idle;
   // Longest unused first; one stays, so that the next client finds it connected.
-  while (pool.size() > 1 && now - pool.front()->idle_since_ms > kDedicatedIdleMsMax) {
+  while (pool.size() > (sparing() ? 0 : 1) &&
+         now - pool.front()->idle_since_ms > kDedicatedIdleMsMax) {
     Upstream* oldest = pool.front();
     pool.erase(pool.begin());
     oldest->begin_close();
@@ -260,7 +267,8 @@ void Worker::end_late_ones(uint64_t now) {
 void Worker::check_auth_connection(uint64_t now) {
   const bool stuck = auth_->front_age_us(now_us()) > kStuckMsMax * 1000;
   const bool due = auth_->outstanding() == 0 && now - auth_checked_ms_ >= kLoginCheckMs;
-  if (!auth_->ready() || (!stuck && !due) || draining_) return;
+  // (A sidecar asks when somebody comes: learn_login_rule.)
+  if (!auth_->ready() || !(stuck || (due && !sparing())) || draining_) return;
   auth_checked_ms_ = now;
   auth_->reconnect();
 }
@@ -319,6 +327,7 @@ void Worker::apply_settings(std::shared_ptr<const Settings> settings) {
   slowlog_.configure(settings_->slowlog.threshold_us, settings_->slowlog.entries_max);
   if (relays_ && settings_->redis) {
     relays_->set_login(settings_->redis->username, settings_->redis->password);
+    relays_->set_most(relays_max());
   }
 }
 

@@ -147,6 +147,8 @@ class Worker {
   bool leads() const {
     return target_.kind == TargetKind::kNear && process_.lease.holds(target_.epoch);
   }
+  // A sidecar: it may be one of thousands, and opens connections when they are needed, not before.
+  bool sparing() const { return process_.link && !settings_->redis; }
   uint64_t connect_timeout_ms() const;
   uint32_t now_us();
   uint64_t now_ms() const { return uv_now(&loop_); }
@@ -239,7 +241,7 @@ class Worker {
   void adopt_listener(Client& client);
   // The client's protocol or database has changed.
   void renew_identity(Client& client);
-  Upstream& shared(Identity& identity, Role role);
+  Upstream& shared(Identity& identity, Role role, uint8_t seat = 0);
   // A copy: what is done with one may make or close others.
   std::vector<Upstream*> all_upstreams() const;
   // Itself, if it still exists; else null.
@@ -342,7 +344,9 @@ class Worker {
   void close_idle(Identity& identity);
   void check_clients(uint64_t now_ms);
   void compute_plain_roles();
+  size_t relays_max() const;
   void check_auth_connection(uint64_t now_ms);
+  void learn_login_rule(Client& newcomer);
   void start_accepting(Listener& listener);
   bool needs_quorum(const Client& client, const Entry& entry) const;
   void note_latency(Client& client, const Entry& entry);

@@ -132,8 +132,11 @@ Relays::Relays(uv_loop_t* loop, LinkMetrics& metrics, const Lease& lease, Socket
 Relays::~Relays() { close(); }
 
 bool Relays::takes(const Stream& stream) const {
-  if (closed_ || redis_.size == 0 || relays_.size() >= most_) return false;
-  if (stream.kind() == StreamKind::kTunnel && is_removed(stream.peer_node())) return false;
+  if (closed_ || redis_.size == 0) return false;
+  // (However many sidecars there are, a replica finds its place.)
+  const bool tunnel = stream.kind() == StreamKind::kTunnel;
+  if (tunnel && is_removed(stream.peer_node())) return false;
+  if (tunnel ? tunnels_ >= kMembersMax : relays_.size() - tunnels_ >= most_) return false;
   if (stream.kind() == StreamKind::kReads) {
     return stream.epoch() != 0 && stream.epoch() == reads_epoch_;
   }
@@ -152,6 +155,7 @@ void Relays::on_stream_offered(Stream& stream) {
   Relay& made = *relay;
   relays_.emplace(&made, std::move(relay));
   commands_ += made.kind == StreamKind::kCommands;
+  tunnels_ += made.kind == StreamKind::kTunnel;
   metrics_.relays_opened.add();
   metrics_.relays.add(1);
   made.begin(fd);
@@ -241,6 +245,7 @@ void Relays::flush() {
 void Relays::bury(Relay& relay) {
   const auto at = relays_.find(&relay);
   commands_ -= relay.kind == StreamKind::kCommands && !relay.parked;
+  tunnels_ -= relay.kind == StreamKind::kTunnel;
   metrics_.relays.add(-1);
   std::erase(kept_back_, &relay);
   buried_.push_back(std::move(at->second));

@@ -9,8 +9,9 @@
 // reaches a redis-server but the promoted one: it is asked first (I3). A tunnel is let through
 // while this node leads, or led last, its epoch; what it asks for is judged first (relay_sync.h). A
 // stream of reads is let through while this node's Redis is a replica in its epoch; whether what it
-// answers may be believed, its reader asks it (proxy/data/replica.h). At most kRelaysMax relays a
-// worker, each with at most a window's bytes on their way to Redis (I8). Owned by one worker.
+// answers may be believed, its reader asks it (proxy/data/replica.h). At most so many relays a
+// worker as set_most() says, and kMembersMax tunnels beside them, each with at most a window's bytes
+// on their way to Redis (I8). Owned by one worker.
 #pragma once
 
 #include <cstdint>
@@ -63,7 +64,7 @@ class Relays final : public StreamHost {
   void tell(std::uint64_t relay, const SyncNote& note);
   // Ends all streams of `kind` whose epoch is at most `epoch`: the lease is lost, the role changes.
   void refuse(StreamKind kind, std::uint64_t epoch);
-  // At most so many; for tests.
+  // At most so many, tunnels apart.
   void set_most(std::size_t relays) { most_ = relays; }
   // Ends all, and takes no more.
   void close();
@@ -92,6 +93,7 @@ class Relays final : public StreamHost {
   std::size_t commands_ = 0;
   std::uint64_t last_relay_ = 0;
   std::function<void(const CopyNews&)> on_copy_;
+  std::size_t tunnels_ = 0;
   std::size_t most_ = kRelaysMax;
   bool holding_ = false;
   bool broken_off_ = false;

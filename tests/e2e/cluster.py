@@ -33,6 +33,8 @@ class ClusterNode:
         self.seeds = seeds
         self.advertise_port = advertise_port
         self.peer_text = ""  # more settings of [peer]
+        self.redis_text = ""  # ... of [redis]
+        self.zone, self.workers = f"z-{name}", cluster.workers
         self.dir = tempfile.mkdtemp(prefix=f"{name}-", dir=harness.directory())
         self.data_dir = data_dir or os.path.join(self.dir, "data")
         self.file = os.path.join(self.dir, "azimuth.toml")
@@ -46,10 +48,10 @@ class ClusterNode:
 
     def write(self):
         seeds = self.seeds if self.seeds is not None else self.cluster.seeds()
-        lines = [f'[node]\nid = "{self.id}"\nzone = "z-{self.name}"\nregion = "{self.region}"\n'
-                 f'workers = {self.cluster.workers}\ndata_dir = "{self.data_dir}"']
+        lines = [f'[node]\nid = "{self.id}"\nzone = "{self.zone}"\nregion = "{self.region}"\n'
+                 f'workers = {self.workers}\ndata_dir = "{self.data_dir}"']
         if self.redis:
-            lines.append(f'[redis]\naddress = "{self.redis.endpoint}"')
+            lines.append(f'[redis]\naddress = "{self.redis.endpoint}"\n{self.redis_text}')
         lines += [f'[[listen]]\naddress = "127.0.0.1:{self.listen_port}"\n{self.cluster.listen}',
                   f'[peer]\naddress = "127.0.0.1:{self.peer_port}"\n'
                   f'advertise = "127.0.0.1:{self.advertise_port or self.peer_port}"\n{self.peer_text}',

@@ -28,7 +28,7 @@ def seconds_option(parser):
 
 
 def others_of(cluster, node):
-    return [each for each in cluster.nodes if each is not node]
+    return [each for each in cluster.members() if each is not node]
 
 
 def reads_of(node):
@@ -208,6 +208,21 @@ def causal_sessions_of_several_connections_hold_while_replicas_lag_and_primaries
             history = load.stop()
         verdict = check_causal(load, history, failovers)
         in_time(local > 50, f"only {local} of {verdict.judged} reads were at replicas")
+
+
+@only_azimuth
+def causal_sessions_at_sidecars_hold_while_the_two_replicas_that_they_read_lag(stage):
+    for scope in ("node", "connection"):
+        with Cluster(stage, workers=2, sidecars=3, listen=f'session_scope = "{scope}"') as cluster:
+            primary = cluster.wait_whole()
+            with Load(stage, [node for node in cluster.nodes if not node.member]) as load:
+                lag(stage, cluster, load)
+                at_each = [reads_of(node) for node in others_of(cluster, primary)]
+                failovers = fail_over_and_again(stage, cluster, load, ((kill_redis, restart_redis), (freeze, thaw)))
+                history = load.stop()
+            print(f"       scope {scope}: {at_each} reads at the replicas", flush=True)
+            check_causal(load, history, failovers)
+            assert min(at_each) > 50, f"only {at_each} reads were at replicas: nothing is shown"
 
 
 @only_azimuth

@@ -53,6 +53,30 @@ def check_pod(azimuth):
     check("requests" in sidecar["resources"] and "limits" in sidecar["resources"], "the sidecar states resources")
 
 
+def check_cluster_pod(azimuth):
+    documents = list(yaml.safe_load_all((EXAMPLES / "sidecar/pod-cluster.yaml").read_text()))
+    settings = next(d for d in documents if d["kind"] == "ConfigMap")["data"]["azimuth.toml"]
+    spec = next(d for d in documents if d["kind"] == "Pod")["spec"]
+    sidecar = next(c for c in spec["initContainers"] if c["name"] == "azimuth")
+    check(sidecar.get("restartPolicy") == "Always", "the cluster's sidecar is a native one")
+    labels = {each["name"]: each["valueFrom"]["fieldRef"]["fieldPath"] for each in sidecar["env"]}
+    for key, variable, label in (("zone", "ZONE", "zone"), ("region", "REGION", "region")):
+        check(f'{key} = "env:{variable}"' in settings, f"the sidecar's {key} comes from the environment")
+        check(labels[variable] == f"metadata.labels['topology.kubernetes.io/{label}']", f"{variable} is the pod's label")
+    of_members = (EXAMPLES / "kubernetes/statefulset.yaml").read_text()
+    for line in ("seeds = ", "bootstrap_expect = ", "key_file = ", "name = "):
+        found = next(each.strip() for each in settings.splitlines() if each.strip().startswith(line))
+        check(found in of_members, f"the sidecar and the members agree on {line.rstrip(' =')}")
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(settings)
+        file.flush()
+        overrides = [word for word in sidecar["args"] if "=" in word]
+        words = [word.replace("$(POD_NAME)", "shop").replace("$(POD_IP)", "10.0.0.9") for word in overrides]
+        result = subprocess.run([azimuth, "check", "--config", file.name, *(w for each in words for w in ("--set", each))],
+                                capture_output=True, text=True, timeout=60, env={"ZONE": "use1-az1", "REGION": "us-east-1"})
+    check(result.returncode == 0, "azimuth check accepts the settings in sidecar/pod-cluster.yaml", result.stderr)
+
+
 def check_compose():
     services = yaml.safe_load((EXAMPLES / "docker/compose.yaml").read_text())["services"]
     check(services["redis"]["image"] == "redis:7.0", "compose uses the official Redis image")
@@ -147,6 +171,7 @@ def main():
     for path in sorted(EXAMPLES.rglob("*.toml")):
         check_settings(azimuth, path.read_text(), str(path.relative_to(EXAMPLES)))
     check_pod(azimuth)
+    check_cluster_pod(azimuth)
     check_compose()
     check_cluster_compose(azimuth)
     check_statefulset(azimuth)

@@ -512,4 +512,10 @@ TEST_CASE("I8: relays are bounded") {
   CHECK(users[4].end == StreamEnd::kRefused);
   CHECK(users[4].delivered == 0);
   CHECK(group.relays.size() == 3);
+  // A replica finds its place all the same.
+  group.relays.set_tunnel_epoch(kEpoch);
+  User tunnel;
+  group.open(tunnel, kEpoch, StreamKind::kTunnel);
+  REQUIRE(group.loop.until([&] { return group.relays.size() == 4; }));
+  CHECK(tunnel.ends == 0);
 }
