@@ -32,6 +32,9 @@ enum class Defect : std::uint8_t {
   kTapOfAnotherProcess,    // what the tap has pushed is believed of whatever process answers
   kTagBeforeWrite,         // a write's position is asked for in front of it
   kFloorLostAtReconnect,   // a token does not raise the floor
+  kTooFewDirect,           // too few replicate straight from the primary for `quorum` writes
+  kOwnSource,              // a replica chooses its source itself, among its neighbours
+  kBehindFeeds,            // a replica that is ahead of its new source takes a copy of less from it
 };
 
 #ifdef AZIMUTH_DEFECTS

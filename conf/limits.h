@@ -366,6 +366,13 @@ inline constexpr std::uint64_t kElectionLagBytesMax = 8 * kMiB;
 // A planned hand-over waits for this much at most to be copied while writes are held.
 inline constexpr std::uint64_t kHandOverLagBytesMax = 1 * kMiB;
 
+// A replica goes over to another source only while the two are no farther apart than this.
+inline constexpr std::uint64_t kTunnelMoveLagBytesMax = 8 * kMiB;
+// One that comes over to a source which is behind it is asked after so often, ten times a second.
+inline constexpr unsigned kSyncAskedAgainMax = 50;
+// From the primary to a replica by at most so many tunnels: head of a region, of a zone, and it.
+inline constexpr std::size_t kTunnelDepthMax = 3;
+
 // --- What holds between them -------------------------------------------------------------------
 
 static_assert(kUnauthArgsMax < kMultibulkArgsMax);

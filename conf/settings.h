@@ -103,6 +103,7 @@ struct ClusterSettings {
   std::uint32_t backlog_outage_ms = 60'000;
   std::uint64_t backlog_bytes_min = 16 * kMiB;
   std::uint64_t backlog_bytes_max = 256 * kMiB;
+  bool tunnel_tree = true;
 
   friend bool operator==(const ClusterSettings&, const ClusterSettings&) = default;
 };

@@ -435,6 +435,12 @@ constexpr SettingRow kRows[] = {
      .most = kConfiguredBytesMax,
      .needs_restart = true},
     {.section = "cluster",
+     .key = "tunnel_tree",
+     .field = field<&Settings::cluster, &ClusterSettings::tunnel_tree>,
+     .doc = "true: while this node is the primary, replicas of another zone replicate from one "
+            "among them, as far as that leaves enough copies for `quorum`, so that the stream "
+            "crosses to their zone once; false: each from the primary."},
+    {.section = "cluster",
      .key = "hold_timeout_ms",
      .field = field<&Settings::hold, &HoldSettings::timeout_ms>,
      .doc = "How long a command waits for a Redis or a primary that is away before it is refused "

@@ -211,6 +211,8 @@ GroupView Leadership::Machine::present_view(Instant now) const {
     seen.leader = state.leader;
     seen.leader_ready = news.ready && fork_of(state.accepted) != nullptr;
   }
+  if (!lead && news.epoch == state.accepted) seen.source = news.source;
+  if (!lead && defective(Defect::kOwnSource)) seen.source = neighbour();
   if (const Fork* fork = fork_of(state.accepted)) seen.replid = fork->replid;
 
   seen.quorum_copies = quorum_copies(now);
@@ -434,6 +436,28 @@ std::vector<ReplicaProgress> Leadership::replicas() const {
 void Leadership::ask_again(Instant now, std::string_view node) {
   Machine& m = *machine_;
   if (m.leading(now) && m.peers.contains(node)) m.send_renew(now, std::string(node));
+}
+
+void Leadership::on_source(Instant now, std::uint64_t epoch, std::string_view source) {
+  machine_->carried = {epoch, std::string(source)};
+  machine_->settle(now);
+}
+
+void Leadership::set_tunnel_tree(Instant now, bool wanted) {
+  machine_->settings.tunnel_tree = wanted;
+  machine_->settle(now);
+}
+
+std::vector<std::pair<std::string, std::string>> Leadership::sources() const {
+  std::vector<std::pair<std::string, std::string>> told;
+  const Machine& m = *machine_;
+  if (!m.lead) return told;
+  for (const auto& [node, known] : m.peers) {
+    if (!known.grant || !known.grant->in_sync || m.state.electorate.removes(node)) continue;
+    const std::string& source = known.grant->source;
+    told.emplace_back(node, source.empty() ? m.settings.node : source);
+  }
+  return told;
 }
 
 const GroupView& Leadership::view() const { return machine_->view; }

@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "conf/instant.h"
@@ -25,8 +26,10 @@ namespace azimuth {
 
 struct LeadershipSettings {
   std::string cluster, node;
-  bool has_redis = true;   // false: a sidecar
-  bool wants_vote = true;  // a member, or a witness
+  std::string zone, region;
+  bool tunnel_tree = true;  // while it leads: replicas may feed from each other
+  bool has_redis = true;    // false: a sidecar
+  bool wants_vote = true;   // a member, or a witness
   std::uint32_t bootstrap_expect = 1;
   Duration lease = milliseconds(1000);
   Duration hold = milliseconds(5000);  // how long a planned hand-over may take
@@ -43,6 +46,7 @@ struct PeerFacts {
   std::uint64_t boot = 0;   // differs at each start of the process
   std::uint64_t epoch = 0;  // that it follows
   std::uint32_t bootstrap_expect = 1;
+  std::string zone, region;
 
   friend bool operator==(const PeerFacts&, const PeerFacts&) = default;
 };
@@ -63,6 +67,8 @@ struct GroupView {
   std::size_t quorum_copies = 1;
   bool isolated = false;  // a voter that hears from no majority
   bool removed = false;   // this node was taken out of the group: its Redis has no part in it
+  // A follower: the node that its tunnel is to lead to; empty: the leader.
+  std::string source;
   Electorate electorate;
   std::string why;  // why there is no leader, for people: "waiting for 1 more member (b2 ...)"; or
                     // why this node has no part in the group that has one
@@ -111,6 +117,10 @@ class Leadership {
   // The data path has no write in flight any more (while view().handing_over).
   void on_drained(Instant now);
 
+  // This node's tunnel of that epoch leads to `source` now, and nowhere else any more.
+  void on_source(Instant now, std::uint64_t epoch, std::string_view source);
+  void set_tunnel_tree(Instant now, bool wanted);
+
   // This node is about to end: nobody is to hand over to it.
   void on_leaving(Instant now);
   // It ends now, and no write will reach its Redis any more: the last state to save.
@@ -133,6 +143,8 @@ class Leadership {
   // While this node leads: what the group's others with a Redis last told of how far they are. The
   // ids are good until the next call of anything here.
   std::vector<ReplicaProgress> replicas() const;
+  // ... and where the tunnels of the others lead, as far as they have told; by node.
+  std::vector<std::pair<std::string, std::string>> sources() const;
   // ... and asks one of them again, out of turn.
   void ask_again(Instant now, std::string_view node);
 

@@ -7,6 +7,7 @@
 //   membership.cpp  the first ballot of all; voters that join, leave or have lost their state
 //   members.cpp     members that an operator takes out, and lets in again
 //   hand_over.cpp   planned hand-overs, and an operator's word
+//   sources.cpp     from whom each replica takes the stream (tunnel_tree.h)
 //
 // Invariants: `state` is changed only together with `dirty`, so that it is saved before what was
 // decided by it leaves; at most one of `lead`, `ballot` and a lease granted to another lives at a
@@ -29,6 +30,7 @@
 #include "conf/instant.h"
 #include "health/choice.h"
 #include "health/leadership.h"
+#include "health/tunnel_tree.h"
 
 namespace azimuth {
 
@@ -71,7 +73,7 @@ struct Leadership::Machine {
     Instant removed_since = kNever;  // this leader knows that it was taken out
   };
 
-  const LeadershipSettings settings;
+  LeadershipSettings settings;
   const LeaseTimes times;
   const std::uint64_t boot;
   const Instant started;
@@ -104,7 +106,16 @@ struct Leadership::Machine {
     std::uint64_t leader_boot = 0, asked_ms = 0;
     std::size_t quorum_copies = 0;
     bool told_in_sync = false, told_intact = false, told_leaving = false, told_detached = false;
+    // This node's source, by the newest order of that life of the leader.
+    std::string source;
+    std::uint64_t source_version = 0, source_boot = 0;
+    TreeOrder told_source;
   } news;  // of the last Renew
+  // Where this node's own tunnel leads, once it does.
+  struct Carried {
+    std::uint64_t epoch = 0;
+    std::string node;
+  } carried;
 
   // --- a voter that has promised ---
 
@@ -138,6 +149,7 @@ struct Leadership::Machine {
     Instant refused_since = kNever;
     bool added_voter = false;       // with a Redis, by the last change of the electorate
     std::size_t copies_before = 0;  // that `quorum` needed then
+    TunnelTree tree{Instant{}};
   };
   std::optional<Lead> lead;
   Instant last_re_election = kLongAgo;
@@ -275,6 +287,14 @@ struct Leadership::Machine {
   void re_elect(Instant now, std::string_view reason);
   // Not again and again.
   Instant may_re_elect_at() const { return last_re_election + times.lease + times.lease; }
+
+  // --- sources.cpp ---
+
+  void tree_progress(Instant now);
+  TreeSight tree_sight(Instant now) const;
+  void take_source(const Renew& renew);
+  TreeOrder carried_source() const;
+  std::string neighbour() const;  // for a defect
 
   // --- promise.cpp ---
 

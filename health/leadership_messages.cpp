@@ -71,7 +71,7 @@ void electorate_fields(Codec& codec, M& electorate) {
   codec.judge(electorate);
 }
 
-// Always last.
+// Always last, but for what came later still.
 template <class Codec, class M>
 void removed_fields(Codec& codec, M& electorate) {
   if (!codec.more()) return;
@@ -98,12 +98,17 @@ void fields(Codec& codec, M& m) {
     codec(m.epoch), codec(m.boot), codec(m.asked_ms), codec(m.offset), codec(m.ready);
     codec(m.readmitted), electorate_fields(codec, m.electorate), fork_fields(codec, m.forks);
     codec(m.quorum_copies), removed_fields(codec, m.electorate);
+    if (codec.more()) codec(m.source_version), codec.name(m.source, kNameBytesMax);
   } else if constexpr (kIs<M, Grant>) {
     codec(m.epoch), codec(m.leader_boot), codec(m.asked_ms), codec(m.granted), codec(m.forgetful);
     codec(m.boot), codec(m.has_redis), codec(m.in_sync), codec(m.intact), codec(m.offset);
     codec(m.electorate_epoch), codec(m.electorate_version), codec(m.forks_digest);
     codec(m.leaving);
     if (codec.more()) codec(m.detached);
+    if (codec.more()) {
+      codec(m.knows_sources), codec(m.copying), codec(m.source_version);
+      codec.name(m.source, kNameBytesMax);
+    }
   } else if constexpr (kIs<M, Refuse>) {
     codec(m.epoch), codec(m.promised);
   } else if constexpr (kIs<M, Probe>) {

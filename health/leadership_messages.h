@@ -30,6 +30,10 @@ struct Renew {
   Electorate electorate;
   std::vector<Fork> forks;
   std::uint64_t quorum_copies = 0;  // as the leader's view says
+  // The receiver's source (tunnel_tree.h): its number among this leader's orders, and the node;
+  // empty: the leader. 0: no order.
+  std::uint64_t source_version = 0;
+  std::string source;
 
   friend bool operator==(const Renew&, const Renew&) = default;
 };
@@ -50,6 +54,11 @@ struct Grant {
   bool leaving = false;  // is about to end: nobody hands over to it
   // Was taken out of the group, and its Redis replicates from nobody any more.
   bool detached = false;
+  bool knows_sources = false;  // its release does
+  bool copying = false;        // a copy is on its way to its Redis
+  // The order about its source that it has carried out last, and where its tunnel leads.
+  std::uint64_t source_version = 0;
+  std::string source;
 
   friend bool operator==(const Grant&, const Grant&) = default;
 };

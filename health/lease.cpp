@@ -28,6 +28,8 @@ void Leadership::Machine::start_leading(Instant now, std::uint64_t epoch, std::s
   lead->without_since = now;
   lead->resumed = resumed;
   lead->run_id = std::move(run_id);
+  const auto leases = [&](std::int64_t tenths) { return Duration{times.lease.ms * tenths / 10}; };
+  lead->tree = TunnelTree(now, {leases(30), leases(5), leases(100), leases(600)});
   for (auto& [node, known] : peers) {
     known.grant.reset();
     known.granted = known.heard = kLongAgo;
@@ -76,6 +78,7 @@ void Leadership::Machine::lead_progress(Instant now) {
         now >= lead->refused_since + times.fence_wait && now >= may_re_elect_at())
       return re_elect(now, "a voter has promised a later epoch");
   }
+  tree_progress(now);
   send_rounds(now);
 }
 
@@ -209,6 +212,9 @@ void Leadership::Machine::send_renew(Instant now, const std::string& node) {
   renew.offset = redis.offset;
   renew.ready = lead->ready;
   renew.quorum_copies = quorum_copies(now);
+  const TreeOrder source = lead->tree.order_of(node);
+  renew.source_version = source.version;
+  renew.source = source.source;
   const Peer* known = peer(node);
   const Grant* last = known && known->grant ? &*known->grant : nullptr;
   if (known) renew.readmitted = known->readmitted;
@@ -219,7 +225,7 @@ void Leadership::Machine::send_renew(Instant now, const std::string& node) {
   if (fork_of(lead->epoch) && (!last || last->forks_digest != digest(state.forks))) {
     renew.forks = state.forks;
     // With all names as long as they may be there is no room for both: the next one brings them.
-    if (!renew.electorate.removed.empty() && !fits(renew)) renew.forks.clear();
+    if (!fits(renew)) renew.forks.clear();
   }
   send(node, std::move(renew));
 }
@@ -268,6 +274,11 @@ void Leadership::Machine::send_grant(std::string_view leader, std::uint64_t epoc
     grant.intact = news.told_intact = intact();
     grant.leaving = news.told_leaving = leaving;
     grant.detached = news.told_detached = detached();
+    grant.knows_sources = true;
+    grant.copying = settings.has_redis && redis.alive && redis.loading;
+    news.told_source = carried_source();
+    grant.source_version = news.told_source.version;
+    grant.source = news.told_source.source;
     grant.offset = redis.offset;
     grant.electorate_epoch = state.electorate.epoch;
     grant.electorate_version = state.electorate.version;
@@ -282,7 +293,8 @@ void Leadership::Machine::tell_sync() {
   if (lead || news.epoch == 0 || news.epoch != state.accepted || state.promised != state.accepted)
     return;
   if (news.told_in_sync == in_sync() && news.told_intact == intact() &&
-      news.told_leaving == leaving && news.told_detached == detached())
+      news.told_leaving == leaving && news.told_detached == detached() &&
+      news.told_source == carried_source())
     return;
   send_grant(state.leader, state.accepted, true);
 }
@@ -331,6 +343,7 @@ bool Leadership::Machine::learn(Instant now, std::string_view from, const Renew&
   news.ready = renew.ready;
   news.offset = renew.offset;
   news.quorum_copies = renew.quorum_copies;
+  take_source(renew);
   if (renew.ready) leader_at = {renew.epoch, renew.offset};
   return true;
 }

@@ -51,6 +51,8 @@ struct Topology {
   std::vector<std::string> removed = {};
   std::string why;       // there is no primary, for people; empty: not known
   bool holding = false;  // this node leads and is about to step down: nothing new is begun here
+  // This node's Redis follows this epoch, and may feed the Redises of other members; 0: it may not.
+  std::uint64_t fed_epoch = 0;
 
   bool vacant() const noexcept { return primary < 0; }
   friend bool operator==(const Topology&, const Topology&) = default;

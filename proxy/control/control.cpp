@@ -248,6 +248,7 @@ void Control::apply(const Settings& wanted, std::shared_ptr<const LinkCertificat
   if (watch_ && settings_->redis) watch_->set_settings(*settings_->redis);
   if (group_ && settings_->redis) group_->set_redis_settings(*settings_->redis);
   if (group_) group_->set_back_pressure(settings_->back_pressure);
+  if (group_) group_->set_tunnel_tree(settings_->cluster->tunnel_tree);
   for (const SettingChange& change : changed) {
     log_info("setting_changed",
              {{"key", change.key}, {"before", change.before}, {"after", change.after}});

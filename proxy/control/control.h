@@ -92,7 +92,7 @@ class Control {
   void make_group(Membership membership);
   void set_topology(const std::shared_ptr<const Topology>& topology);
   void want_tunnel(std::uint64_t epoch);
-  void set_tunnel_leader(std::uint64_t epoch, const SocketAddress& leader, const std::string& node,
+  void set_tunnel_source(std::uint64_t epoch, const SocketAddress& source, const std::string& node,
                          const std::string& replid);
   // control_syncs.cpp
   void make_syncs();

@@ -53,9 +53,9 @@ void Control::make_group(Membership membership) {
     });
   };
   hooks.want_tunnel = [this](std::uint64_t epoch) { want_tunnel(epoch); };
-  hooks.set_tunnel_leader = [this](std::uint64_t epoch, const SocketAddress& leader,
+  hooks.set_tunnel_source = [this](std::uint64_t epoch, const SocketAddress& source,
                                    const std::string& node, const std::string& replid) {
-    set_tunnel_leader(epoch, leader, node, replid);
+    set_tunnel_source(epoch, source, node, replid);
   };
   group_ = std::make_unique<Group>(&loop_, *settings_, std::move(membership), process_.lease,
                                    process_.applied, std::move(hooks));
@@ -103,12 +103,13 @@ void Control::want_tunnel(std::uint64_t epoch) {
   });
 }
 
-void Control::set_tunnel_leader(std::uint64_t epoch, const SocketAddress& leader,
+void Control::set_tunnel_source(std::uint64_t epoch, const SocketAddress& source,
                                 const std::string& node, const std::string& replid) {
   if (pulses_[0].ended) return;
-  process_.workers[0]->post([=](Worker& worker) {
+  process_.workers[0]->post([=, this](Worker& worker) {
     if (worker.tunnel() == nullptr || worker.tunnel()->epoch() != epoch) return;
-    worker.tunnel()->set_leader(leader, node, replid);
+    worker.tunnel()->set_source(source, node, replid);
+    post([this, epoch, node] { group_->on_tunnel_source(epoch, node); });
   });
 }
 

@@ -222,6 +222,15 @@ void append_cluster(Text& text, const NodeReport& node) {
                   {{"member", each.id}, {"zone", each.zone}});
     }
   }
+  text.family("azimuth_tunnel_source", "gauge",
+              "1 for the node from whose Redis a member's takes the stream; of all members at the "
+              "primary, of itself elsewhere.");
+  for (const auto& [member, source] : node.cluster->sources) {
+    text.sample(1, {{"member", member}, {"source", source}});
+  }
+  text.counter("azimuth_tunnel_source_changes_total",
+               "Members that this node, as the primary, has told to take the stream elsewhere.",
+               node.cluster->source_changes);
   text.family("azimuth_datagrams_total", "counter",
               "Datagrams between the nodes: sent, received, and dropped by reason.");
   for (const NamedCount& each : node.cluster->datagrams) {

@@ -144,6 +144,8 @@ Json cluster_json(const ClusterReport& cluster) {
   if (cluster.certificate_ends_unix_s) {
     object["certificate_ends"] = *cluster.certificate_ends_unix_s;
   }
+  object["sources"] = Json::object();
+  for (const auto& [member, source] : cluster.sources) object["sources"][member] = source;
   if (cluster.syncs) add_syncs(object, *cluster.syncs);
   return object;
 }

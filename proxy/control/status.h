@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "conf/position.h"
@@ -67,6 +68,9 @@ struct ClusterReport {
   std::string change;               // the same, of the last change of members
   std::vector<WishOutcome> wishes;  // of the last ones asked for by POST, each by its number
   uint32_t write_delay_us = 0;      // of the primary: that each write waits, for a replica's sake
+  // Whose stream a member's Redis takes: of all at the primary, of itself at a replica.
+  std::vector<std::pair<std::string, std::string>> sources;
+  uint64_t source_changes = 0;  // that this node, as the primary, has ordered
   std::vector<NamedCount> datagrams;
   std::vector<NamedCount> links;     // the first three are of now, the others since the start
   std::vector<PeerReport> peers;     // what the links have carried

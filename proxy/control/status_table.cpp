@@ -74,6 +74,17 @@ std::string slowness_of(const Json& back_pressure) {
   return out;
 }
 
+// Who replicates from a member that is not the primary; empty: nobody.
+std::string chains_of(const Json& status) {
+  std::string out;
+  for (const auto& [id, source] : member(member(status, "cluster"), "sources").items()) {
+    if (!source.is_string() || source == member(status, "primary")) continue;
+    out +=
+        (out.empty() ? "" : ", ") + printable(id) + " from " + printable(source.get<std::string>());
+  }
+  return out;
+}
+
 std::string member_table(const Json& members) {
   if (!members.is_array() || members.empty()) return "";
   std::vector<std::vector<std::string>> rows = {
@@ -192,6 +203,8 @@ Result<std::string> status_table(std::string_view document) {
       rows.push_back({"taken out", names_of(cluster, "removed")});
     const std::string slowness = slowness_of(member(cluster, "back_pressure"));
     if (!slowness.empty()) rows.push_back({"writes", slowness});
+    const std::string chains = chains_of(status);
+    if (!chains.empty()) rows.push_back({"replicates", chains});
     const std::string sync = sync_line(member(cluster, "sync"));
     if (!sync.empty()) rows.push_back({"catches up", sync});
     for (const Json& each : member(cluster, "copies")) rows.push_back({"copy to", copy_line(each)});

@@ -176,6 +176,7 @@ void Worker::on_tick() {
     }
   }
   check_auth_connection(now);
+  if (relays_) relays_->on_tick();
   for (auto& listener : listeners_) start_accepting(*listener);
   check_clients(now);
   if (draining_) end_late_ones(now);
@@ -339,6 +340,7 @@ void Worker::set_topology(std::shared_ptr<const Topology> topology, SocketAddres
   compute_plain_roles();
   carry_scopes();
   if (relays_) relays_->set_redis(redis_address_);
+  if (relays_) relays_->set_fed_epoch(topology_->fed_epoch);
   set_holding(topology_->holding);
   retarget(target_of(*topology_));
   replica_.set_topology(*topology_);

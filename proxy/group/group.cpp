@@ -19,6 +19,7 @@ namespace {
 constexpr int kRoundsPerTurnMax = 8;
 // Leadership's words for: no.
 constexpr std::string_view kWishRefusedEvent = "wish_refused";
+constexpr std::string_view kTunnelSourceEvent = "tunnel_source";
 constexpr std::string_view kStaysOutEvent = "stays_out";
 constexpr std::string_view kHandOverFailedEvent = "hand_over_failed";
 constexpr Duration kSaveAgain = milliseconds(250);
@@ -70,6 +71,9 @@ LeadershipSettings leadership_settings(const Settings& settings) {
   LeadershipSettings wanted;
   wanted.cluster = settings.cluster->name;
   wanted.node = settings.node.id;
+  wanted.zone = settings.node.zone;
+  wanted.region = settings.node.region;
+  wanted.tunnel_tree = settings.cluster->tunnel_tree;
   wanted.has_redis = settings.redis.has_value();
   wanted.wants_vote = votes(settings);
   wanted.bootstrap_expect = settings.cluster->bootstrap_expect;
@@ -188,6 +192,10 @@ void Group::share_facts(Instant now) {
     if (facts != told_) {
       told_ = facts;
       if (facts.done == OrderKind::kLead) lease_.set_process(process_of(facts.run_id));
+      if (facts.done == OrderKind::kFollow && facts.done_epoch != followed_epoch_) {
+        followed_epoch_ = facts.done_epoch;
+        topology_stale_ = true;
+      }
       leadership_.on_redis(now, facts);
     }
     record.redis_ready = facts.alive && !facts.loading;
@@ -232,6 +240,7 @@ void Group::take_leadership(Instant now) {
   for (const LeadershipOutbox::Event& event : outbox.events) {
     log_event(event.name == kStaysOutEvent ? LogLevel::kWarn : LogLevel::kInfo, event.name,
               {{"epoch", leadership_.view().epoch}, {"text", event.text}});
+    source_changes_ += event.name == kTunnelSourceEvent;
     if (event.name == kWishRefusedEvent || event.name == kHandOverFailedEvent) {
       wishes_.refuse(now, event.text);
     }
@@ -281,7 +290,7 @@ void Group::order(const RedisOrder& wanted) {
   }
   if (now_wanted == ordered_ && ordered_once_) return set_tunnel();
   ordered_ = std::move(now_wanted);
-  ordered_once_ = true;
+  ordered_once_ = topology_stale_ = true;
   log_debug("order", {{"kind", to_string(ordered_.kind)},
                       {"epoch", ordered_.epoch},
                       {"leader", ordered_.leader},
@@ -290,18 +299,25 @@ void Group::order(const RedisOrder& wanted) {
   set_tunnel();
 }
 
-// The tunnel that Redis replicates through leads to the leader that it is to follow, as soon as
-// that one's lineage and address are known.
+// The tunnel that Redis replicates through leads to the leader that it is to follow, or to the
+// member that this one names, as soon as the lineage and the address are known.
 void Group::set_tunnel() {
   if (ordered_.kind != OrderKind::kFollow || ordered_.replid.empty()) return;
-  TunnelLeader wanted{ordered_.epoch, ordered_.leader, address_of(ordered_.leader),
-                      ordered_.replid};
-  if (wanted == tunnel_leader_ || wanted.address.empty() || wanted.epoch != tunnel_epoch_) return;
+  const GroupView& view = leadership_.view();
+  const bool named = ordered_.epoch == view.epoch && !view.source.empty();
+  const std::string& node = named ? view.source : ordered_.leader;
+  TunnelSource wanted{ordered_.epoch, node, address_of(node), ordered_.replid};
+  if (wanted == tunnel_source_ || wanted.address.empty() || wanted.epoch != tunnel_epoch_) return;
   const Result<Endpoint> endpoint = parse_endpoint(wanted.address);
   const auto address = endpoint.ok() ? numeric_address(*endpoint) : std::nullopt;
   if (!address) return;
-  hooks_.set_tunnel_leader(wanted.epoch, *address, wanted.node, wanted.replid);
-  tunnel_leader_ = std::move(wanted);
+  hooks_.set_tunnel_source(wanted.epoch, *address, wanted.node, wanted.replid);
+  tunnel_source_ = std::move(wanted);
+}
+
+std::uint64_t Group::fed_epoch() const {
+  const bool follows = ordered_.kind == OrderKind::kFollow && ordered_.epoch == followed_epoch_;
+  return follows && ordered_.epoch == published_.epoch && has_say() ? followed_epoch_ : 0;
 }
 
 void Group::set_lease() {
@@ -336,6 +352,7 @@ void Group::publish(Instant now) {
     }
   }
   Topology topology = topology_of(sight());
+  topology.fed_epoch = fed_epoch();
   if (topology != *topology_) {
     topology_ = std::make_shared<const Topology>(std::move(topology));
     hooks_.on_topology(topology_);
@@ -398,12 +415,18 @@ void Group::on_tunnel_port(std::uint64_t epoch, std::uint16_t port) {
   tunnel_epoch_ = epoch;
   tunnel_port_ = port;
   topology_stale_ = true;
-  tunnel_leader_ = {};
+  tunnel_source_ = {};
   TunnelPort opened;
   opened.epoch = epoch;
   opened.port = port;
   redis_->on_tunnel_port(opened);
   set_tunnel();
+  turn();
+}
+
+void Group::on_tunnel_source(std::uint64_t epoch, const std::string& node) {
+  if (closing_ || epoch != tunnel_epoch_ || node != tunnel_source_.node) return;
+  leadership_.on_source(clock_now(), epoch, node);
   turn();
 }
 
@@ -419,6 +442,8 @@ void Group::set_redis_settings(const RedisSettings& settings) {
 void Group::set_back_pressure(const BackPressureSettings& settings) {
   back_pressure_.set_ramp(settings);
 }
+
+void Group::set_tunnel_tree(bool wanted) { leadership_.set_tunnel_tree(clock_now(), wanted); }
 
 void Group::prepare_to_leave() {
   will_leave_ = true;

@@ -67,10 +67,11 @@ class Group {
     std::function<void(std::uint32_t delay_us)> on_write_delay;
     // Open this epoch's tunnel port and cut all others (0: all); on_tunnel_port() answers.
     std::function<void(std::uint64_t epoch)> want_tunnel;
-    // Where that tunnel leads, and which lineage may be copied through it.
-    std::function<void(std::uint64_t epoch, const SocketAddress& leader, const std::string& node,
+    // Where that tunnel leads, and which lineage may be copied through it; on_tunnel_source()
+    // answers.
+    std::function<void(std::uint64_t epoch, const SocketAddress& source, const std::string& node,
                        const std::string& replid)>
-        set_tunnel_leader;
+        set_tunnel_source;
   };
 
   Group(uv_loop_t* loop, const Settings& settings, Membership membership, Lease& lease,
@@ -84,10 +85,13 @@ class Group {
   void start();
   // The tunnel port that was wanted listens.
   void on_tunnel_port(std::uint64_t epoch, std::uint16_t port);
+  // That tunnel leads to `node` now, and nowhere else any more.
+  void on_tunnel_source(std::uint64_t epoch, const std::string& node);
   // No worker has a write in flight any more, while the topology says `holding`.
   void on_drained();
   void set_redis_settings(const RedisSettings& settings);
   void set_back_pressure(const BackPressureSettings& settings);
+  void set_tunnel_tree(bool wanted);
 
   // An operator's wishes. `answer` is called once: empty when the new primary is ready, else why
   // not.
@@ -133,6 +137,8 @@ class Group {
   bool save(std::optional<GroupState>& state, Instant now);
   void order(const RedisOrder& wanted);
   void set_tunnel();
+  // The epoch whose stream this node's Redis hands on to other replicas; 0: none.
+  std::uint64_t fed_epoch() const;
   // Why the node has no say.
   std::string mute_reason() const;
   void set_lease();
@@ -191,14 +197,15 @@ class Group {
   LocalRedis told_;  // what leadership was last told of Redis
   RedisOrder ordered_;
   bool ordered_once_ = false;
-  struct TunnelLeader {
+  struct TunnelSource {
     std::uint64_t epoch = 0;
     std::string node, address, replid;
-    friend bool operator==(const TunnelLeader&, const TunnelLeader&) = default;
+    friend bool operator==(const TunnelSource&, const TunnelSource&) = default;
   };
   std::uint64_t tunnel_epoch_ = 0;  // whose port is open
   std::uint16_t tunnel_port_ = 0;
-  TunnelLeader tunnel_leader_;  // that it was told
+  TunnelSource tunnel_source_;        // that it was told
+  std::uint64_t followed_epoch_ = 0;  // whose order to follow Redis has carried out
   std::optional<GroupState> unsaved_;
   Instant save_again_{}, save_told_{};
   bool id_taken_ = false;
@@ -217,6 +224,7 @@ class Group {
   Instant solitude_told_{};
   std::uint64_t messages_refused_ = 0;
   std::uint64_t messages_unsent_ = 0;
+  std::uint64_t source_changes_ = 0;
   std::shared_ptr<const Topology> topology_;
   bool topology_stale_ = false;
   GroupView published_;        // leadership's view, as far as this node has a say

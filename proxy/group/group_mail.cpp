@@ -242,6 +242,12 @@ void Group::describe(NodeReport& report) const {
   report.cluster->switchover = wishes_.last();
   report.cluster->change = member_wishes_.last();
   report.cluster->write_delay_us = back_pressure_.delay_us();
+  report.cluster->sources = leadership_.sources();
+  const GroupView& view = leadership_.view();
+  if (redis_ && !view.leading && !tunnel_source_.node.empty() && redis_->pilot().facts().link_up) {
+    report.cluster->sources.emplace_back(gossip_.self().id, tunnel_source_.node);
+  }
+  report.cluster->source_changes = source_changes_;
   for (MemberStatus& member : report.members) {
     const auto known = back_pressure_.replicas().find(member.id);
     if (known == back_pressure_.replicas().end()) continue;

@@ -177,6 +177,8 @@ PeerFacts peer_facts(const NodeRecord& record) {
   facts.boot = record.boot;
   facts.epoch = record.epoch;
   facts.bootstrap_expect = record.bootstrap_expect;
+  facts.zone = record.zone;
+  facts.region = record.region;
   return facts;
 }
 

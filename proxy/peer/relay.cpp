@@ -19,6 +19,7 @@ class Relays::Relay final : public Pipe {
     join(stream);
     if (kind != StreamKind::kTunnel) return;
     sync_ = std::make_unique<RelaySync>(++owner_.last_relay_, node, owner_.on_copy_);
+    sync_->set_follows(epoch == owner_.fed_epoch_);
   }
 
   void begin(int fd) { attach(fd, true); }
@@ -47,6 +48,11 @@ class Relays::Relay final : public Pipe {
     if (stream() != nullptr) ask(sync_->question());
   }
   bool is(std::uint64_t relay) const { return sync_ && sync_->id() == relay; }
+  void ask_again() {
+    if (!sync_ || !sync_->is_behind()) return;
+    if (!sync_->ask_again()) return finish(StreamEnd::kRefused);
+    if (stream() != nullptr) ask(sync_->question());
+  }
   void let_copy() {
     if (!sync_->waits()) return;
     queue_copy(sync_->go());
@@ -103,6 +109,7 @@ class Relays::Relay final : public Pipe {
         queue_copy(sync_->go());
         return let_pass();
       case RelaySync::Answer::kWaits:
+      case RelaySync::Answer::kBehind:  // asked again by on_tick()
         return;
     }
   }
@@ -141,8 +148,23 @@ bool Relays::takes(const Stream& stream) const {
     return stream.epoch() != 0 && stream.epoch() == reads_epoch_;
   }
   if (lease_.holds(stream.epoch())) return stream.kind() == StreamKind::kTunnel || !holding_;
-  return stream.kind() == StreamKind::kTunnel && stream.epoch() != 0 &&
-         stream.epoch() == tunnel_epoch_;
+  if (stream.kind() != StreamKind::kTunnel || stream.epoch() == 0) return false;
+  const bool follows = stream.epoch() == fed_epoch_ && stream.epoch() == reads_epoch_;
+  return stream.epoch() == tunnel_epoch_ || follows;
+}
+
+void Relays::set_fed_epoch(std::uint64_t epoch) {
+  const std::uint64_t before = std::exchange(fed_epoch_, epoch);
+  if (before == epoch || before == 0) return;
+  end([before](const Relay& relay) {
+    return relay.kind == StreamKind::kTunnel && relay.epoch == before;
+  });
+}
+
+void Relays::on_tick() {
+  std::vector<Relay*> all;
+  for (auto& [pointer, relay] : relays_) all.push_back(pointer);
+  for (Relay* relay : all) relay->ask_again();
 }
 
 void Relays::on_stream_offered(Stream& stream) {
@@ -168,11 +190,18 @@ bool Relays::is_removed(std::string_view node) const {
 void Relays::refuse_tunnels_of(const std::vector<std::string>& nodes) {
   if (nodes == removed_) return;
   removed_ = nodes;
-  std::vector<Relay*> refused;
+  end([this](const Relay& relay) {
+    return relay.kind == StreamKind::kTunnel && is_removed(relay.node);
+  });
+}
+
+template <class Which>
+void Relays::end(Which which) {
+  std::vector<Relay*> ended;
   for (auto& [pointer, relay] : relays_) {
-    if (relay->kind == StreamKind::kTunnel && is_removed(relay->node)) refused.push_back(pointer);
+    if (which(*relay)) ended.push_back(pointer);
   }
-  for (Relay* relay : refused) {
+  for (Relay* relay : ended) {
     metrics_.relays_refused.add();
     relay->finish(StreamEnd::kRefused);
   }
@@ -213,15 +242,11 @@ void Relays::hold(bool on) {
 }
 
 void Relays::refuse(StreamKind kind, std::uint64_t epoch) {
-  std::vector<Relay*> refused;
-  for (auto& [pointer, relay] : relays_) {
-    const bool stays = relay->parked && !closed_;
-    if (relay->kind == kind && relay->epoch <= epoch && !stays) refused.push_back(pointer);
-  }
-  for (Relay* relay : refused) {
-    metrics_.relays_refused.add();
-    relay->finish(StreamEnd::kRefused);
-  }
+  end([&](const Relay& relay) {
+    const bool fed = kind == StreamKind::kTunnel && relay.epoch == fed_epoch_;
+    const bool stays = (relay.parked || fed) && !closed_;
+    return relay.kind == kind && relay.epoch <= epoch && !stays;
+  });
 }
 
 void Relays::close() {

@@ -7,8 +7,9 @@
 // what was never executed (I6). What its Redis says is passed back only while the lease holds, too:
 // it may have run the command late, when somebody else led (I4). Nothing of a command stream
 // reaches a redis-server but the promoted one: it is asked first (I3). A tunnel is let through
-// while this node leads, or led last, its epoch; what it asks for is judged first (relay_sync.h). A
-// stream of reads is let through while this node's Redis is a replica in its epoch; whether what it
+// while this node leads, or led last, its epoch, or follows it with a Redis that is in sync; one of
+// an epoch that it follows no more ends. What it asks for is judged first (relay_sync.h). A stream
+// of reads is let through while this node's Redis is a replica in its epoch; whether what it
 // answers may be believed, its reader asks it (proxy/data/replica.h). At most so many relays a
 // worker as set_most() says, and kMembersMax tunnels beside them, each with at most a window's bytes
 // on their way to Redis (I8). Owned by one worker.
@@ -42,6 +43,11 @@ class Relays final : public StreamHost {
   void set_login(std::string_view username, std::string_view password);
   // The epoch that this node leads or led last: tunnels of no other are let in. 0: none.
   void set_tunnel_epoch(std::uint64_t epoch) { tunnel_epoch_ = epoch; }
+  // The epoch that the local Redis follows, and may hand on; 0: none. A tunnel is let in only while
+  // its replica may also be read (set_reads_epoch).
+  void set_fed_epoch(std::uint64_t epoch);
+  // About ten times a second.
+  void on_tick();
   // Nodes that were taken out of the group: their Redises get nothing from this one.
   void refuse_tunnels_of(const std::vector<std::string>& nodes);
   // The epoch in which the local Redis is a replica that may be read; 0: it is none. Streams of
@@ -63,6 +69,7 @@ class Relays final : public StreamHost {
   // does not give up.
   void tell(std::uint64_t relay, const SyncNote& note);
   // Ends all streams of `kind` whose epoch is at most `epoch`: the lease is lost, the role changes.
+  // Tunnels of the epoch that is followed stay.
   void refuse(StreamKind kind, std::uint64_t epoch);
   // At most so many, tunnels apart.
   void set_most(std::size_t relays) { most_ = relays; }
@@ -77,6 +84,8 @@ class Relays final : public StreamHost {
   class Relay;
   friend class Relay;
   void bury(Relay& relay);
+  template <class Which>
+  void end(Which which);
   Relay* find(std::uint64_t relay);
   bool takes(const Stream& stream) const;
   bool is_removed(std::string_view node) const;
@@ -89,6 +98,7 @@ class Relays final : public StreamHost {
   std::vector<char> scratch_;
   std::uint64_t tunnel_epoch_ = 0;
   std::uint64_t reads_epoch_ = 0;
+  std::uint64_t fed_epoch_ = 0;
   std::vector<std::string> removed_;
   std::size_t commands_ = 0;
   std::uint64_t last_relay_ = 0;

@@ -33,11 +33,21 @@ RelaySync::Answer RelaySync::on_answer(std::string_view bytes) {
   // An error (a right that is missing) says nothing, and then a full copy is to be expected.
   if (const auto history = read_sync_history(answer_)) choice_ = judge_sync(asks_.ask(), *history);
   answer_.clear();
+  if (follows_ && choice_.reason == SyncReason::kBeyondEnd) {
+    step_ = Step::kBehind;
+    return Answer::kBehind;
+  }
   if (choice_.how == SyncHow::kPartial || !on_copy_) return Answer::kGoes;
   step_ = Step::kWaits;
   queued_ = true;
   tell(CopyNews::Kind::kWant);
   return Answer::kWaits;
+}
+
+bool RelaySync::ask_again() {
+  step_ = Step::kAsks;
+  cursor_ = {};
+  return ++asked_ < kSyncAskedAgainMax;
 }
 
 SyncNote RelaySync::note() const {

@@ -67,6 +67,9 @@ class RelaySync {
       : id_(id), node_(std::move(node)), on_copy_(on_copy) {}
 
   std::uint64_t id() const { return id_; }
+  // The local Redis is a replica itself: one that comes over to it may be a little ahead, and is
+  // not to lose that by a copy of less.
+  void set_follows(bool follows) { follows_ = follows; }
 
   // What the replica sends; what of it goes to Redis.
   std::string on_replica(std::string_view bytes);
@@ -74,11 +77,14 @@ class RelaySync {
   // PSYNC has come, just now: question() is to be asked.
   bool wants_to_ask();
   static std::string_view question();
-  enum class Answer : std::uint8_t { kMore, kBad, kGoes, kWaits };
+  enum class Answer : std::uint8_t { kMore, kBad, kGoes, kWaits, kBehind };
   Answer on_answer(std::string_view bytes);
   // kGoes: for the other side.
   SyncNote note() const;
   bool waits() const { return step_ == Step::kWaits; }
+  // kBehind: question() is to be asked again, as long as ask_again() says so.
+  bool is_behind() const { return step_ == Step::kBehind; }
+  bool ask_again();
   // What was held back. From here on everything passes.
   std::string go();
   bool through() const { return step_ == Step::kThrough; }
@@ -88,13 +94,15 @@ class RelaySync {
   void on_end();
 
  private:
-  enum class Step : std::uint8_t { kReads, kAsks, kWaits, kThrough };
+  enum class Step : std::uint8_t { kReads, kAsks, kBehind, kWaits, kThrough };
   void tell(CopyNews::Kind kind, bool whole = false);
 
   const std::uint64_t id_;
   const std::string node_;
   const std::function<void(const CopyNews&)>& on_copy_;
   Step step_ = Step::kReads;
+  bool follows_ = false;
+  unsigned asked_ = 0;
   SyncAskReader asks_;
   std::string more_;  // behind the question
   ReplyCursor cursor_;

@@ -27,7 +27,7 @@ class TunnelListener::Tunnel final : public Pipe {
   bool begun() const { return gate_ != nullptr; }
   void begin() {
     gate_ = std::make_unique<SyncGate>(port_.replid_, port_.announced_);
-    join(*port_.links_.open(port_.leader_, port_.node_, StreamKind::kTunnel, port_.epoch_, *this));
+    join(*port_.links_.open(port_.source_, port_.node_, StreamKind::kTunnel, port_.epoch_, *this));
   }
 
   void on_stream_open() override {}
@@ -157,18 +157,24 @@ void TunnelListener::on_accept(uv_poll_t* handle, int, int) {
     self->tunnels_.front()->finish(StreamEnd::kDone);
   }
   self->tunnels_.push_back(std::make_unique<Tunnel>(*self, fd));
-  if (self->leader_.size != 0) self->tunnels_.back()->begin();
+  if (self->source_.size != 0) self->tunnels_.back()->begin();
 }
 
-void TunnelListener::set_leader(const SocketAddress& address, std::string_view node,
+void TunnelListener::set_source(const SocketAddress& address, std::string_view node,
                                 std::string_view replid) {
   if (cut_) return;
-  leader_ = address;
+  const bool another = !node_.empty() && node != node_;
+  source_ = address;
   node_ = node;
   replid_ = replid;
+  if (another) end_all();
   for (auto& tunnel : tunnels_) {
     if (!tunnel->begun()) tunnel->begin();
   }
+}
+
+void TunnelListener::end_all() {
+  while (!tunnels_.empty()) tunnels_.front()->finish(StreamEnd::kDone);
 }
 
 void TunnelListener::cut() {
@@ -179,7 +185,7 @@ void TunnelListener::cut() {
              [](uv_handle_t* closed) { delete reinterpret_cast<uv_poll_t*>(closed); });
   }
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
-  while (!tunnels_.empty()) tunnels_.front()->finish(StreamEnd::kDone);
+  end_all();
 }
 
 void TunnelListener::bury(Tunnel& tunnel) {

@@ -1,7 +1,8 @@
 // The near end of tunnels: a port on loopback, one for each epoch, that the local Redis replicates
-// from. Its bytes travel on a stream to the leader of the epoch, whose Redis answers.
+// from. Its bytes travel on a stream to its source, the leader of the epoch or a member that feeds
+// from there, whose Redis answers.
 //
-// Invariants: listens on 127.0.0.1 only; a connection that comes before the leader is known is
+// Invariants: listens on 127.0.0.1 only; a connection that comes before the source is known is
 // held, not refused (Redis would wait a second before the next); bytes of the primary reach Redis
 // only as far as SyncGate has let them (I5); after cut() not one byte more does. At most
 // kTunnelConnectionsMax connections: a newer one ends the oldest. Owned by one worker.
@@ -40,9 +41,10 @@ class TunnelListener {
 
   // The port, chosen by the kernel.
   Result<std::uint16_t> open();
-  // Where the epoch's leader is, and the lineage that may be copied from it. May be called again,
-  // when the leader's address changes: connections that exist stay on their streams.
-  void set_leader(const SocketAddress& address, std::string_view node, std::string_view replid);
+  // Where the source is, and the lineage that may be copied from it. May be called again: when its
+  // address changes, connections that exist stay on their streams; when it is another node, they
+  // end, and Redis dials again at once, to go on there.
+  void set_source(const SocketAddress& address, std::string_view node, std::string_view replid);
   // Closes everything at once; accepts nothing any more.
   void cut();
 
@@ -54,6 +56,7 @@ class TunnelListener {
   class Tunnel;
   friend class Tunnel;
   static void on_accept(uv_poll_t* handle, int status, int events);
+  void end_all();
   void bury(Tunnel& tunnel);
 
   Links& links_;
@@ -66,7 +69,7 @@ class TunnelListener {
   std::uint16_t port_ = 0;
   int fd_ = -1;
   uv_poll_t* poll_ = nullptr;
-  SocketAddress leader_;
+  SocketAddress source_;
   std::string node_;
   std::string replid_;
   std::vector<std::unique_ptr<Tunnel>> tunnels_;

@@ -26,6 +26,7 @@ class ClusterNode:
         self.name = name
         self.id = node_id or name
         self.region = "r1"
+        self.zone = f"z-{name}"
         self.member = member
         self.voter = voter
         self.bootstrap = bootstrap

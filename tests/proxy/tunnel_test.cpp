@@ -70,7 +70,7 @@ TEST_CASE("a replica copies and follows its primary through a tunnel") {
   zones.replicate(*port);
   REQUIRE(zones.loop.until([&] { return tunnel.connections() == 1; }));
   CHECK(zones.far.metrics.links_accepted.get() == 0);
-  tunnel.set_leader(zones.far.address, "far", zones.replid());
+  tunnel.set_source(zones.far.address, "far", zones.replid());
   REQUIRE(zones.loop.until([&] { return zones.linked(); }));
   zones.primary.ask("SET after 2");
   REQUIRE(zones.loop.until([&] { return zones.replica_has("after", "2"); }));
@@ -93,7 +93,7 @@ TEST_CASE("a large copy and the writes beside it arrive whole") {
   TunnelListener tunnel(zones.near.links, kEpoch, {}, zones.hooks());
   const auto port = tunnel.open();
   REQUIRE(port.ok());
-  tunnel.set_leader(zones.far.address, "far", zones.replid());
+  tunnel.set_source(zones.far.address, "far", zones.replid());
   zones.replicate(*port);
   int writes = 0;
   REQUIRE(zones.loop.until([&] {
@@ -111,7 +111,7 @@ TEST_CASE("I5: a full sync of another lineage is cut before it wipes the replica
   TunnelListener tunnel(zones.near.links, kEpoch, {}, zones.hooks());
   const auto port = tunnel.open();
   REQUIRE(port.ok());
-  tunnel.set_leader(zones.far.address, "far", std::string(40, 'a'));
+  tunnel.set_source(zones.far.address, "far", std::string(40, 'a'));
   zones.replicate(*port);
   REQUIRE(zones.loop.until([&] { return !zones.refused.empty(); }));
   CHECK(zones.refused.find(zones.replid()) != std::string::npos);
@@ -125,7 +125,7 @@ TEST_CASE("after the cut nothing passes and nobody gets in") {
   TunnelListener tunnel(zones.near.links, kEpoch, {}, zones.hooks());
   const auto port = tunnel.open();
   REQUIRE(port.ok());
-  tunnel.set_leader(zones.far.address, "far", zones.replid());
+  tunnel.set_source(zones.far.address, "far", zones.replid());
   zones.replicate(*port);
   REQUIRE(zones.loop.until([&] { return zones.linked(); }));
   tunnel.cut();
@@ -173,7 +173,7 @@ TEST_CASE(
   TunnelListener tunnel(zones.near.links, kEpoch, {}, hooks);
   const auto port = tunnel.open();
   REQUIRE(port.ok());
-  tunnel.set_leader(zones.far.address, "far", zones.replid());
+  tunnel.set_source(zones.far.address, "far", zones.replid());
   const std::string before = zones.field(zones.primary, "sync_full");
   zones.replicate(*port);
   REQUIRE(zones.loop.until([&] { return told(CopyNews::Kind::kWant); }));

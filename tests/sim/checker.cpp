@@ -98,6 +98,7 @@ void Checker::on_turn(std::size_t index) {
   if (server.redis() != nullptr && node.state()->intact_run_id == server.redis()->run_id()) {
     server.forgot = false;
   }
+  check_ring(index);
   if (!node.lease_holds(view.epoch)) return;
   last_lease_[index] = world_.scheduler.now();
   world_.members.on_lease(index);
@@ -114,6 +115,17 @@ void Checker::on_turn(std::size_t index) {
   }
   if (view.leader_ready && !ready_.contains(view.epoch)) on_ready(index, view.epoch);
   if (view.leader_ready && !view.replid.empty()) lineages_.insert(view.replid);
+}
+
+void Checker::check_ring(std::size_t index) {
+  const std::uint64_t epoch = world_.node(index).tunnel_epoch();
+  std::size_t at = index;
+  for (std::size_t hops = 0; hops <= world_.size(); ++hops) {
+    const Node& node = world_.node(at);
+    if (node.tunnel_epoch() != epoch || node.tunnel_source().empty()) return;
+    at = world_.index_of(node.tunnel_source());
+  }
+  world_.fail(index, "I4", "the tunnels of epoch " + std::to_string(epoch) + " make a ring");
 }
 
 bool Checker::intact_holder(const Write& write, WriteId id, const Electorate& voters) const {

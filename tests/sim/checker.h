@@ -7,6 +7,7 @@
 //       leases live at one true instant
 //   I3  what was acknowledged with `quorum` is in every later primary
 //   I4  no read shows a session less than it must see (history.h)
+//   I4  ... and tunnels of one epoch make no ring, in which all would be connected and stale
 //   I5  no full sync from a lineage that is no leader's; none wipes a quorum write
 //
 // Owned by one simulation.
@@ -74,6 +75,7 @@ class Checker {
   };
 
   void check_electorate(std::size_t node, const Electorate& before);
+  void check_ring(std::size_t node);
   void on_ready(std::size_t node, std::uint64_t epoch);
   bool intact_holder(const Write& write, WriteId id, const Electorate& voters) const;
   bool held_elsewhere(std::size_t node, WriteId id) const;

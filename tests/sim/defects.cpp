@@ -22,7 +22,7 @@ struct Row {
   std::uint64_t first;  // the seed that last caught it, so that there is nothing to look for
 };
 
-constexpr std::array<Row, 21> kRows = {{
+constexpr std::array<Row, 24> kRows = {{
     {Defect::kPromiseNotSaved, "promise_not_saved", "leader_dies", 1},
     {Defect::kLineagesCompared, "lineages_compared", "longer_history_of_an_old_epoch", 1},
     {Defect::kLeaseFromReply, "lease_from_reply", "grants_wait_in_the_socket", 1},
@@ -43,6 +43,9 @@ constexpr std::array<Row, 21> kRows = {{
     {Defect::kEpochsCompared, "epochs_compared", "leader_is_cut_off", 100},
     {Defect::kTapOfAnotherProcess, "tap_of_another_process", "replicas_restart", 5},
     {Defect::kTagBeforeWrite, "tag_before_write", "reads_next_door", 1},
+    {Defect::kTooFewDirect, "too_few_direct", "one_of_the_direct_dies", 1},
+    {Defect::kOwnSource, "own_source", "neighbours", 1},
+    {Defect::kBehindFeeds, "behind_feeds", "source_lags", 1},
     {Defect::kFloorLostAtReconnect, "floor_lost_at_reconnect", "sessions_move_to_one_that_lags", 1},
 }};
 

@@ -51,7 +51,7 @@ void Node::start() {
   NodeRecord record;
   record.id = setup_.id;
   record.zone = setup_.zone;
-  record.region = "r";
+  record.region = setup_.region;
   record.address = world_.address_of(index_);
   record.boot = world_.random.next() | 1;
   record.member = setup_.member;
@@ -69,6 +69,8 @@ void Node::start() {
   LeadershipSettings settings;
   settings.cluster = "sim";
   settings.node = setup_.id;
+  settings.zone = setup_.zone;
+  settings.region = setup_.region;
   settings.has_redis = setup_.member;
   settings.wants_vote = setup_.votes;
   settings.bootstrap_expect = setup_.bootstrap_expect;
@@ -178,6 +180,9 @@ bool Node::feed_leadership() {
       (!process_->told_any_redis || process_->pilot->facts() != process_->told_redis)) {
     process_->told_any_redis = true;
     process_->told_redis = process_->pilot->facts();
+    if (process_->told_redis.done == OrderKind::kFollow) {
+      process_->followed_epoch = process_->told_redis.done_epoch;
+    }
     if (process_->told_redis.done == OrderKind::kLead) {
       process_->promoted = process_->told_redis.run_id;
     }

@@ -28,7 +28,7 @@ class World;
 class DataPath;
 
 struct NodeSetup {
-  std::string id, zone;
+  std::string id, zone, region = "r";
   bool member = true;
   bool votes = true;
   bool sidecar() const { return !member && !votes; }
@@ -73,6 +73,11 @@ class Node {
   const GroupState* on_disk() const { return saved_ ? &*saved_ : nullptr; }
   unsigned local_health() const;
   bool lease_holds(std::uint64_t epoch) const;
+  // Where its tunnel leads, once it does; empty: nowhere yet.
+  const std::string& tunnel_source() const;
+  std::uint64_t tunnel_epoch() const;  // of which it is
+  // Its Redis follows that epoch, and feeds others; `anew`: takes one more of them.
+  bool feeds(std::uint64_t epoch, bool anew) const;
   // 0: no such port is open here.
   std::uint64_t tunnel_epoch(std::uint16_t port) const;
 
@@ -121,6 +126,7 @@ class Node {
   void attach_tap();
   void ack_tap();
   void mind_tunnel();
+  void mind_source();
 
   std::string wish(const std::function<Outcome(Leadership&, Instant)>& ask);
 

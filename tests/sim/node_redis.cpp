@@ -21,6 +21,7 @@ bool Node::carry_out_pilot() {
   process_->want_tunnel = out.want_tunnel_epoch;
   mind_tap();
   mind_tunnel();
+  mind_source();
   return moved;
 }
 
@@ -160,12 +161,50 @@ void Node::mind_tunnel() {
   if (process_->want_tunnel == process_->tunnel_epoch) return;
   process_->tunnel_epoch = process_->want_tunnel;
   process_->tunnel_port = 0;
+  process_->wanted_source.clear();
+  process_->source.clear();
   world_.cut_tunnels(index_);
   if (process_->tunnel_epoch == 0) return;
   process_->tunnel_port = world_.next_port();
   later(us(200), [this, epoch = process_->tunnel_epoch, port = process_->tunnel_port] {
     if (process_->tunnel_epoch == epoch) process_->pilot->on_tunnel_port(now(), {epoch, port});
   });
+}
+
+// The worker has the tunnel, and hears of it by mail.
+void Node::mind_source() {
+  const RedisOrder& order = process_->told_order;
+  if (order.kind != OrderKind::kFollow || order.replid.empty()) return;
+  if (order.epoch != process_->tunnel_epoch || process_->tunnel_port == 0) return;
+  const bool named = order.epoch == view().epoch && !view().source.empty();
+  const std::string& source = named ? view().source : order.leader;
+  if (source == process_->wanted_source) return;
+  process_->wanted_source = source;
+  later(us(50) + world_.random.between(0, us(300)), [this, source, epoch = order.epoch] {
+    if (process_->tunnel_epoch != epoch || process_->wanted_source != source) return;
+    const bool another = !process_->source.empty() && process_->source != source;
+    process_->source = source;
+    if (another) world_.cut_tunnels(index_);
+    later(us(50), [this, source, epoch] {
+      if (process_->tunnel_epoch != epoch || process_->wanted_source != source) return;
+      process_->leadership.on_source(now(), epoch, source);
+    });
+  });
+}
+
+const std::string& Node::tunnel_source() const {
+  static const std::string kNowhere;
+  return process_ ? process_->source : kNowhere;
+}
+
+std::uint64_t Node::tunnel_epoch() const { return process_ ? process_->tunnel_epoch : 0; }
+
+bool Node::feeds(std::uint64_t epoch, bool anew) const {
+  if (!process_ || process_->unsaved || process_->followed_epoch != epoch) return false;
+  const RedisOrder& order = process_->told_order;
+  if (order.kind != OrderKind::kFollow || order.epoch != epoch || view().epoch != epoch)
+    return false;
+  return !anew || process_->told_record.readable;
 }
 
 std::uint64_t Node::tunnel_epoch(std::uint16_t port) const {

@@ -1,6 +1,7 @@
 #include "tests/sim/plan.h"
 
 #include <algorithm>
+#include <array>
 
 #include "tests/sim/scenarios.h"
 
@@ -37,6 +38,19 @@ NetworkWeather draw_weather(Random& random, Trouble trouble) {
     weather.straggle = random.chance(0.5) ? 0 : 0.02;
   }
   return weather;
+}
+
+// In some of the worlds several of a zone, or two regions: there replicas feed from each other.
+// (Drawn apart, so that all else of a seed is what it was before there were such.)
+void place_in_zones(Plan& plan) {
+  Random random(plan.seed * 2 + 2);
+  const std::size_t zones = std::array<std::size_t, 4>{1, 2, 2, 3}[random.below(4)];
+  const bool regions = random.chance(0.3);
+  for (std::size_t i = 0; i < plan.machines.size(); ++i) {
+    const std::size_t zone = random.chance(0.2) ? random.below(zones) : i % zones;
+    plan.machines[i].node.zone = "z" + std::to_string(zone);
+    if (regions && zone == 1) plan.machines[i].node.region = "far";
+  }
 }
 
 }  // namespace
@@ -93,6 +107,7 @@ Plan draw_plan(std::uint64_t seed, unsigned nodes) {
     plan.machines.back().node.bootstrap_expect = static_cast<std::uint32_t>(members);
     plan.machines.back().node.member = plan.machines.back().node.votes = false;
   }
+  if (nodes == 0) place_in_zones(plan);
   if (random.chance(0.3)) plan.write_bytes_most = 50'000;
   plan.write_every = random.between(ms(5), ms(60));
   // Who is alone and loses its disk knows of no group, and makes another one.

@@ -47,6 +47,8 @@ struct Node::Process {
   Time tap_due = 0;
   std::uint64_t want_tunnel = 0, tunnel_epoch = 0;
   std::uint16_t tunnel_port = 0;
+  std::string wanted_source, source;  // of the tunnel: that it was told, that it has
+  std::uint64_t followed_epoch = 0;
 
   // What the worker is told.
   GroupView published;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tests/sim/member_scenarios.h"
+#include "tests/sim/tree_scenarios.h"
 
 namespace azimuth::sim {
 
@@ -285,6 +286,12 @@ const std::vector<Scenario>& scenarios() {
       {"reads_next_door", 3, far_and_uneven, reads_next_door},
       {"sessions_move_to_one_that_lags", 3, near, sessions_move_to_one_that_lags},
       {"replicas_restart", 3, near_without_disks, replicas_restart},
+      {"one_of_the_direct_dies", 5, one_and_many, one_of_the_direct_dies},
+      {"head_is_cut_off", 4, two_and_two, head_is_cut_off},
+      {"neighbours", 4, two_and_two, neighbours},
+      {"source_lags", 4, two_and_two, source_lags},
+      {"chained_one_takes_over", 4, two_and_two, chained_one_takes_over},
+      {"head_restarts", 4, two_and_two, head_restarts},
   };
   return all;
 }

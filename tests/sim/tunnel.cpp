@@ -1,5 +1,7 @@
 #include "tests/sim/tunnel.h"
 
+#include "conf/defects.h"
+#include "tests/sim/stream_text.h"
 #include "tests/sim/world.h"
 
 namespace azimuth::sim {
@@ -8,6 +10,8 @@ namespace {
 
 constexpr Time kLinkSilence = seconds_of(2);
 constexpr Time kRetry = ms(20);
+constexpr Time kAheadAgain = ms(100);
+constexpr int kAheadTriesMost = 50;
 
 }  // namespace
 
@@ -50,10 +54,13 @@ std::shared_ptr<Wire> Tunnel::near_wire() {
 void Tunnel::on_near_turn() {
   if (opened_ || near_closed_) return;
   const GroupView& view = world_.node(near_).view();
-  if (view.epoch != epoch_ || view.leader.empty() || view.replid.empty() || view.leading) return;
+  const std::string& source = world_.node(near_).tunnel_source();
+  if (view.epoch != epoch_ || world_.node(near_).tunnel_epoch() != epoch_ || source.empty() ||
+      view.replid.empty() || view.leading)
+    return;
   opened_ = true;
   far_closed_ = false;
-  far_ = world_.index_of(view.leader);
+  far_ = world_.index_of(source);
   gate_ = std::make_unique<SyncGate>(view.replid, world_.announced(near_));
   silent_since_ = world_.scheduler.now();
   arm(kUpNet);
@@ -62,7 +69,21 @@ void Tunnel::on_near_turn() {
 void Tunnel::on_turn(std::size_t node) {
   if (node == near_) return on_near_turn();
   const bool serves = opened_ && attached_ && node == far_ && !far_closed_;
-  if (serves && (!world_.node(far_).lease_holds(epoch_) || refused())) cut_far();
+  if (serves && (!may_serve(false) || refused())) cut_far();
+}
+
+bool Tunnel::may_serve(bool anew) const {
+  return world_.node(far_).lease_holds(epoch_) || world_.node(far_).feeds(epoch_, anew);
+}
+
+// What the relay does: a replica that is ahead of its new source waits for that one.
+bool Tunnel::is_ahead(const StreamMessage& message) const {
+  if (world_.node(far_).lease_holds(epoch_) || defective(Defect::kBehindFeeds)) return false;
+  const std::vector<std::string> words = stream_words(message.text);
+  if (words.size() < 3 || words[0] != "PSYNC") return false;
+  const FakeRedis& redis = *world_.server(far_).redis();
+  return words[1] == redis.replid() && std::stoll(words[2]) > 0 &&
+         static_cast<std::uint64_t>(std::stoll(words[2])) > redis.offset() + 1;
 }
 
 // Who was taken out of the group gets nothing from its primary.
@@ -169,14 +190,18 @@ void Tunnel::deliver(Hop hop, std::optional<StreamMessage> message) {
 void Tunnel::to_far_node(const StreamMessage& message) {
   Node& node = world_.node(far_);
   RedisServer& server = world_.server(far_);
-  if (!node.running() || !node.lease_holds(epoch_) || server.redis() == nullptr || refused())
+  if (!node.running() || !may_serve(!attached_) || server.redis() == nullptr || refused())
     return cut_far();
   if (!attached_) {
     attached_ = true;
     far_redis_ = server.generation();
     far_end_ = std::make_shared<FarEnd>(weak_from_this());
   }
-  push(kUpFar, message);
+  if (!is_ahead(message)) return push(kUpFar, message);
+  if (++waited_ > kAheadTriesMost) return cut_far();
+  world_.scheduler.after(kAheadAgain, [self = shared_from_this(), message] {
+    if (!self->far_closed_) self->to_far_node(message);
+  });
 }
 
 void Tunnel::to_near_node(const StreamMessage& message) {

@@ -1,11 +1,12 @@
-// One connection of a replica's Redis to its primary: through the tunnel port of its own node, the
-// network, and the relay of the leader's node.
+// One connection of a replica's Redis to its source: through the tunnel port of its own node, the
+// network, and the relay of the leader's node, or of another one that follows this epoch.
 //
-//   near Redis -- near node (SyncGate) == network == far node (lease) -- far Redis
+//   near Redis -- near node (SyncGate) == network == far node (lease, or follows) -- far Redis
 //
 // Invariants: bytes keep their order, and those that reached a kernel's buffer are read even after
-// the other end has closed; the far node passes nothing on without its lease for this epoch; a cut
-// network breaks the connection after two seconds of silence. Owned by one simulation.
+// the other end has closed; the far node passes nothing on without its lease for this epoch, or
+// when it follows another one; a cut network breaks the connection after two seconds of silence.
+// Owned by one simulation.
 #pragma once
 
 #include <array>
@@ -63,6 +64,8 @@ class Tunnel : public std::enable_shared_from_this<Tunnel> {
   void deliver(Hop hop, std::optional<StreamMessage> message);
   void on_near_turn();
   bool refused() const;
+  bool may_serve(bool anew) const;
+  bool is_ahead(const StreamMessage& message) const;
   void to_far_node(const StreamMessage& message);
   void to_near_node(const StreamMessage& message);
   void finish_near();
@@ -75,6 +78,7 @@ class Tunnel : public std::enable_shared_from_this<Tunnel> {
   std::uint64_t near_redis_ = 0, far_redis_ = 0;  // generations
   bool opened_ = false;
   bool attached_ = false;  // the far node has connected to its Redis
+  int waited_ = 0;
   bool near_closed_ = false, far_closed_ = true;
   Time silent_since_ = 0;
   std::unique_ptr<SyncGate> gate_;
