@@ -106,6 +106,9 @@ inline constexpr std::uint32_t kSparingIdleMsMax = 10'000;
 
 // How old azimuth's knowledge may be of whether Redis's default user needs a password.
 inline constexpr std::uint32_t kLoginCheckMs = 1'000;
+// What is older lets nobody in: a client of a sidecar waits for the answer (a member asks all the
+// time).
+inline constexpr std::uint32_t kLoginTrustMs = 10'000;
 
 // Shared connections that were replaced and still drain, per worker: beyond these, one that is
 // stuck stays in use. (One whose client does not read is replaced all the same.)

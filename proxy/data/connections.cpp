@@ -253,16 +253,18 @@ void Worker::check_default_user(Client& client) {
   }
 }
 
-// A client has come to a sidecar, which does not ask all the time: it is asked now. Where nothing
-// has been known for long, the client waits for that.
+// Somebody is let in at a sidecar, which does not ask all the time: it is asked now. Where nothing
+// has been heard for long he waits for the answer, whoever asked.
 void Worker::learn_login_rule(Client& newcomer) {
-  const bool slept = auth_->asleep();
-  if (!slept && (!auth_->ready() || auth_->outstanding() != 0 ||
-                 now_ms() - auth_checked_ms_ < kLoginCheckMs)) {
-    return;
+  const uint64_t age_ms = now_ms() - login_heard_ms_;
+  if (age_ms < kLoginCheckMs) return;
+  const bool trusted = age_ms < kLoginTrustMs;
+  const bool under_way = !auth_->asleep() && !auth_->ready();
+  if (!under_way && !(trusted && auth_->outstanding() != 0)) {
+    auth_checked_ms_ = now_ms();
+    if (!auth_->reconnect()) return;
   }
-  auth_checked_ms_ = now_ms();
-  if (!auth_->reconnect() || !slept) return;
+  if (trusted) return;
   newcomer.wait = Wait::kAnswer;
   login_known_.push_back([this, ref = newcomer.self] {
     Client* const waiting = client(ref);
@@ -355,6 +357,7 @@ void Worker::on_dedicated_refused(Upstream& upstream) {
 }
 
 void Worker::set_default_user_open(bool open) {
+  login_heard_ms_ = now_ms();
   const bool first = !std::exchange(default_user_known_, true);
   if (first && !open) {
     for_each_client([](Client& each) {

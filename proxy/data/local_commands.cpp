@@ -387,6 +387,7 @@ Step handle_reset(Worker& worker, Client& client) {
   client.extra_.reset();
   worker.adopt_identity(client, worker.default_identity());
   answer(worker, client, kResetReply);
+  if (worker.sparing()) worker.learn_login_rule(client);
   return Step::kDone;
 }
 

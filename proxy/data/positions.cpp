@@ -95,11 +95,10 @@ void Upstream::take_tag(std::string_view role) {
   tags_.pop_front();
   const bool shown = std::exchange(shown_, false);
   if (role_ == Role::kReplica) {
-    const Replica::Place& place = worker_.replica().place(seat_);
-    const GateVerdict verdict = judge(role, ReadGate(), place.port);
+    const GateVerdict verdict = judge(role, ReadGate(), place_.port);
     for (ScopePart& part : tag.parts) {
       if (verdict.applied && !retired_) {  // (Its seat may be another's by now.)
-        part.scope->place_read({place.epoch, *verdict.applied}, part.number, place.key);
+        part.scope->place_read({place_.epoch, *verdict.applied}, part.number, place_.key);
       } else {
         lose_part(part, shown);
       }

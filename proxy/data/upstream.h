@@ -37,6 +37,7 @@
 #include "proxy/data/buffer.h"
 #include "proxy/data/client.h"
 #include "proxy/data/redis_proof.h"
+#include "proxy/data/replica.h"
 #include "proxy/data/scopes.h"
 #include "proxy/data/target.h"
 #include "proxy/peer/link.h"
@@ -381,6 +382,9 @@ class Upstream final : private StreamUser {
   bool told_lost_ = false;
   bool opaque_ = false;
   bool retired_ = false;
+  // Of a replica: what it was made for. Its seat may have another holder while answers are still to
+  // come, and they are not judged by that one.
+  Replica::Place place_;
   bool failing_fast_ = false;
   bool reply_started_ = false;  // part of the front's reply has been seen
   bool bulky_ = false;          // a large body has passed: the next may begin behind it

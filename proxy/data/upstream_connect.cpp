@@ -19,8 +19,9 @@ void Upstream::connect() {
   asleep_ = false;
   const Target& target = worker_.target();
   if (role_ == Role::kReplica) {
-    const Replica::Place& place = worker_.replica().place(seat_);
-    if (!place.near) return connect_far(place.address, place.node, StreamKind::kReads, place.epoch);
+    place_ = worker_.replica().place(seat_);
+    if (!place_.near)
+      return connect_far(place_.address, place_.node, StreamKind::kReads, place_.epoch);
   } else {
     if (target.kind == TargetKind::kNone) return lost("there is no primary", true);
     if (target.kind == TargetKind::kFar) {

@@ -37,7 +37,7 @@ void Upstream::check_gate(std::string_view role) {
   if (gates_.empty()) return;
   const ReadGate gate = gates_.front();
   gates_.pop_front();
-  const GateVerdict verdict = judge(role, gate, worker_.replica().place(seat_).port);
+  const GateVerdict verdict = judge(role, gate, place_.port);
   if (verdict.applied && !retired_) worker_.replica().on_offset(seat_, *verdict.applied);
   if (verdict.open) return;
   if (role.starts_with("-NOPERM") && identity_ != nullptr) identity_->role_denied = true;

@@ -184,6 +184,7 @@ class Worker {
   void tell_login_known();
   void on_identity_refused(Identity& identity, bool needs_login);
   void set_default_user_open(bool open);
+  void learn_login_rule(Client& newcomer);  // of a sidecar
   // Since when Redis takes no connections (ms); what waits for one waits no longer than since then.
   uint64_t note_redis_away(bool for_sure) {
     if (away_since_ms_ != 0) return away_since_ms_;
@@ -346,7 +347,6 @@ class Worker {
   void compute_plain_roles();
   size_t relays_max() const;
   void check_auth_connection(uint64_t now_ms);
-  void learn_login_rule(Client& newcomer);
   void start_accepting(Listener& listener);
   bool needs_quorum(const Client& client, const Entry& entry) const;
   void note_latency(Client& client, const Entry& entry);
@@ -395,6 +395,7 @@ class Worker {
   Identity* default_identity_ = nullptr;
   bool default_user_open_ = true;  // Redis's default user needs no password; assumed until known
   bool default_user_known_ = false;
+  uint64_t login_heard_ms_ = 0;     // when Redis said so
   std::vector<std::function<void()>> login_known_;  // told when default_user_open_ is fresh
 
   // Peers: links are made by streams of ours and of theirs; what theirs want goes through relays.

@@ -3,9 +3,15 @@
 #include <algorithm>
 #include <utility>
 
+#include "proxy/control/log.h"
 #include "proxy/data/redis_proof.h"
 
 namespace azimuth {
+namespace {
+
+constexpr std::uint64_t kFullToldEveryMs = 60'000;
+
+}  // namespace
 
 class Relays::Relay final : public Pipe {
  public:
@@ -138,12 +144,12 @@ Relays::Relays(uv_loop_t* loop, LinkMetrics& metrics, const Lease& lease, Socket
 
 Relays::~Relays() { close(); }
 
-bool Relays::takes(const Stream& stream) const {
+bool Relays::takes(const Stream& stream) {
   if (closed_ || redis_.size == 0) return false;
   // (However many sidecars there are, a replica finds its place.)
   const bool tunnel = stream.kind() == StreamKind::kTunnel;
   if (tunnel && is_removed(stream.peer_node())) return false;
-  if (tunnel ? tunnels_ >= kMembersMax : relays_.size() - tunnels_ >= most_) return false;
+  if (tunnel ? tunnels_ >= kMembersMax : is_full_for(stream.peer_node())) return false;
   if (stream.kind() == StreamKind::kReads) {
     return stream.epoch() != 0 && stream.epoch() == reads_epoch_;
   }
@@ -151,6 +157,28 @@ bool Relays::takes(const Stream& stream) const {
   if (stream.kind() != StreamKind::kTunnel || stream.epoch() == 0) return false;
   const bool follows = stream.epoch() == fed_epoch_ && stream.epoch() == reads_epoch_;
   return stream.epoch() == tunnel_epoch_ || follows;
+}
+
+// The last quarter is not for a node that has had one: whoever blocks on all that it can get leaves
+// room for the others.
+bool Relays::is_full_for(std::string_view node) {
+  const std::size_t open = relays_.size() - tunnels_;
+  if (open < most_ - most_ / 4) return false;
+  std::size_t its = 0;
+  for (const auto& [pointer, relay] : relays_) {
+    its += relay->kind != StreamKind::kTunnel && relay->node == node;
+  }
+  if (open < most_ && its < most_ / 4) return false;
+  const std::uint64_t now_ms = uv_now(loop_);
+  if (full_told_ms_ == 0 || now_ms - full_told_ms_ >= kFullToldEveryMs) {
+    full_told_ms_ = now_ms;
+    log_warning("peer_connections_full",
+                {{"node", std::string(node)},
+                 {"has", static_cast<std::uint64_t>(its)},
+                 {"open", static_cast<std::uint64_t>(open)},
+                 {"advice", "raise limits.peer_connections_max, or block in fewer clients there"}});
+  }
+  return true;
 }
 
 void Relays::set_fed_epoch(std::uint64_t epoch) {

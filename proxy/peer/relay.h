@@ -11,8 +11,8 @@
 // an epoch that it follows no more ends. What it asks for is judged first (relay_sync.h). A stream
 // of reads is let through while this node's Redis is a replica in its epoch; whether what it
 // answers may be believed, its reader asks it (proxy/data/replica.h). At most so many relays a
-// worker as set_most() says, and kMembersMax tunnels beside them, each with at most a window's bytes
-// on their way to Redis (I8). Owned by one worker.
+// worker as set_most() says, and kMembersMax tunnels beside them, each with at most a window's
+// bytes on their way to Redis (I8). Owned by one worker.
 #pragma once
 
 #include <cstdint>
@@ -87,7 +87,8 @@ class Relays final : public StreamHost {
   template <class Which>
   void end(Which which);
   Relay* find(std::uint64_t relay);
-  bool takes(const Stream& stream) const;
+  bool takes(const Stream& stream);
+  bool is_full_for(std::string_view node);
   bool is_removed(std::string_view node) const;
 
   uv_loop_t* loop_;
@@ -105,6 +106,7 @@ class Relays final : public StreamHost {
   std::function<void(const CopyNews&)> on_copy_;
   std::size_t tunnels_ = 0;
   std::size_t most_ = kRelaysMax;
+  std::uint64_t full_told_ms_ = 0;
   bool holding_ = false;
   bool broken_off_ = false;
   bool closed_ = false;
