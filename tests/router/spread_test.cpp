@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <array>
 #include <catch2/catch.hpp>
+#include <cstdlib>
+#include <functional>
+#include <string>
 #include <vector>
 
 #include "router/route.h"
@@ -92,6 +95,13 @@ TEST_CASE("a node reads at a few of the equal replicas, and nodes at different o
   }
   CHECK(homes == std::vector<int>{0, 100, 100, 100, 100});
   CHECK(chosen == std::vector<int>{0, 200, 200, 200, 200});
+  // By their names, as nodes do it (proxy/data/replica.cpp).
+  homes.assign(5, 0);
+  for (int i = 0; i < 400; ++i) {
+    const std::size_t salt = std::hash<std::string>{}("app-" + std::to_string(i));
+    ++homes[static_cast<std::size_t>(replica_for(t, "z1", "r1", salt))];
+  }
+  for (std::size_t i = 1; i < 5; ++i) CHECK(std::abs(homes[i] - 100) < 40);
   // The zone first: others of the region do not fill up.
   t.members[2].zone = t.members[3].zone = t.members[4].zone = "z2";
   CHECK(replicas_for(t, "z1", "r1", 7) == std::vector<int>{1});
