@@ -294,14 +294,29 @@ def who_comes_to_a_sidecar_that_sleeps_meets_the_rule_of_this_moment(stage):
             assert client.cmd("SET", "k", "v") == "OK"
         wait_until(asleep, 2 * IDLE_S, "a sidecar that sleeps")
         assert direct.cmd("ACL", "SETUSER", "default", "resetpass", ">secret") == "OK"
-        with node.client(timeout=20) as client:
-            assert str(client.cmd("PING")).startswith("NOAUTH")
+        # A pool comes at once: none of them gets in by what was known of the others.
+        pool = [node.client(timeout=20) for _ in range(8)]
+        for client in pool:
+            client.send("GET", "k")
+        for client in pool:
+            assert str(client.read()).startswith("NOAUTH")
             assert client.cmd("AUTH", "secret") == "OK"
             assert client.cmd("GET", "k") == b"v"
+            client.close()
         wait_until(asleep, 2 * IDLE_S, "a sidecar that sleeps")
         assert direct.cmd("ACL", "SETUSER", "default", "nopass") == "OK"
-        with node.client(timeout=20) as client:
+        with node.client(timeout=20) as client, node.client(timeout=20) as steady:
             assert client.cmd("GET", "k") == b"v"
+            assert direct.cmd("ACL", "SETUSER", "limited", "on", ">pw", "+@all", "~*", "&*") == "OK"
+            assert client.cmd("AUTH", "limited", "pw") == "OK"
+            assert direct.cmd("ACL", "SETUSER", "default", "resetpass", ">secret") == "OK"
+            # RESET makes it the default user's, whose connection still stands.
+            ends = time.monotonic() + IDLE_S + 2
+            while time.monotonic() < ends:
+                assert steady.cmd("GET", "k") == b"v"
+                time.sleep(0.2)  # so that it is in use; what was known grows old meanwhile
+            assert client.cmd("RESET") in ("RESET", b"RESET")
+            assert str(client.cmd("GET", "k")).startswith("NOAUTH")
         direct.close()
 
 
