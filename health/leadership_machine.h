@@ -86,6 +86,7 @@ struct Leadership::Machine {
   std::map<std::string, Peer, std::less<>> peers;
   LocalRedis redis;
   std::string copying_run_id;  // of a Redis that was intact until a copy began
+  bool copied_nearby = false;  // ... of another replica's Redis
   Position leader_at;          // the last offset that a leader told of, and its epoch
   std::uint64_t random = 0;
   Instant last_now;

@@ -21,15 +21,17 @@ void Leadership::Machine::watch_intactness() {
   if (!settings.has_redis || lead) return;
   // A copy replaces what was there before it is whole itself. A whole one has the leader's data,
   // and so all that this process ever acknowledged, like one that was too quick to be seen. Only
-  // who watched from its start to its end knows that.
+  // who watched from its start to its end knows that; and that of a replica may be behind.
+  if (redis.alive && redis.loading && !carried_source().source.empty()) copied_nearby = true;
   if (redis.alive && redis.loading && !state.intact_run_id.empty()) {
     copying_run_id = std::exchange(state.intact_run_id, {});
     dirty = true;
   } else if (ready_redis() && !copying_run_id.empty()) {
-    if (redis.run_id == copying_run_id) state.intact_run_id = copying_run_id;
+    if (redis.run_id == copying_run_id && !copied_nearby) state.intact_run_id = copying_run_id;
     copying_run_id.clear();
     dirty = true;
   }
+  if (ready_redis()) copied_nearby = false;
   if (!in_sync()) news.since_sync = 0;
   // The second Renew after the sync was certainly written after it: at its offset the Redis holds
   // what its former process had acknowledged.

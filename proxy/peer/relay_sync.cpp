@@ -31,9 +31,11 @@ RelaySync::Answer RelaySync::on_answer(std::string_view bytes) {
   if (!done) return Answer::kMore;
   if (used != bytes.size()) return Answer::kBad;
   // An error (a right that is missing) says nothing, and then a full copy is to be expected.
-  if (const auto history = read_sync_history(answer_)) choice_ = judge_sync(asks_.ask(), *history);
+  const auto history = read_sync_history(answer_);
   answer_.clear();
-  if (follows_ && choice_.reason == SyncReason::kBeyondEnd) {
+  if (history) choice_ = judge_sync(asks_.ask(), *history);
+  // By whatever name it knows the history: offsets run on over a change of epochs.
+  if (follows_ && history && choice_.asked > history->end + 1) {
     step_ = Step::kBehind;
     return Answer::kBehind;
   }

@@ -27,6 +27,7 @@ class TunnelListener::Tunnel final : public Pipe {
   bool begun() const { return gate_ != nullptr; }
   void begin() {
     gate_ = std::make_unique<SyncGate>(port_.replid_, port_.announced_);
+    sync_.source = port_.node_;
     join(*port_.links_.open(port_.source_, port_.node_, StreamKind::kTunnel, port_.epoch_, *this));
   }
 
@@ -96,7 +97,6 @@ class TunnelListener::Tunnel final : public Pipe {
   void tell(SyncNews::Kind kind) {
     if (!port_.hooks_.on_sync) return;
     sync_.kind = kind;
-    sync_.source = port_.node_;
     sync_.replid = meter_.replid();
     sync_.offset = meter_.offset();
     sync_.bytes = meter_.bytes();

@@ -216,6 +216,21 @@ def a_head_without_its_link_makes_nobody_stale(stage):
         cluster.wait_same_data()
 
 
+@only_azimuth
+def a_head_that_leaves_in_order_is_left_before(stage):
+    with place(stage) as cluster:
+        a1 = lead_by(cluster, "a1")
+        wait_sources(a1, {"b1": "a1", "c1": "a1", "d1": "c1"})
+        with QuorumWriter(a1) as writer:
+            cluster.by_id("c1").end()
+            wait_until(lambda: sources(a1).get("d1") == "a1", 10, "d1 feeds from a1")
+            writer.stop()
+        assert "c1 is about to leave" in a1.events("tunnel_source")[-1], a1.events("tunnel_source")
+        check_written(writer, a1)
+        assert not writer.refused, writer.refused[:5]
+        in_time(writer.longest < 1, f"a quorum write took {writer.longest:.2f} s")
+
+
 # --- leadership ----------------------------------------------------------------------------------
 
 
@@ -288,10 +303,13 @@ def a_new_member_is_copied_from_within_its_zone(stage):
         assert after["a1"] == copies["a1"], "no full copy across zones"
         assert after["c1"] + after["d1"] > copies["c1"] + copies["d1"], after
         check_written(writer, a1)
-        assert not writer.refused, writer.refused[:5]
+        # (One that is on its way while more copies become necessary may be told that they were not seen.)
+        assert len(writer.refused) < 3 and all("UNCERTAIN" in str(each) for each in writer.refused), writer.refused[:5]
         in_time(writer.longest < 2, f"a quorum write took {writer.longest:.2f} s")
         cluster.wait_same_data()
-        wait_until(lambda: replicas_of(a1) >= {"b1", "c1"} and len(sources(a1)) == 4, 30, "all have their places")
+        # Five voters: `quorum` needs two replicas, and one may die.
+        wait_until(lambda: sorted(sources(a1).values()) in (["a1", "a1", "a1", each] for each in ("c1", "d1")), 30,
+                   "all have their places")
         print(f"       sources {sources(a1)}; the longest quorum write {writer.longest * 1000:.0f} ms", flush=True)
 
 

@@ -248,6 +248,25 @@ TEST_CASE("a chain is undone when it is not wanted any more") {
   CHECK(group.replicas.at("b2").source.empty());
 }
 
+TEST_CASE("nobody feeds from one that may still feed from it") {
+  Group group;
+  group.add("a2", "a");
+  for (const char* id : {"b1", "b2"}) group.add(id, "b");
+  group.pass(seconds(20));
+  Group::Replica &b1 = group.replicas.at("b1"), &b2 = group.replicas.at("b2");
+  REQUIRE(b2.source == "b1");
+  b1.alive = b1.in_sync = b1.known.in_sync = false;
+  group.decide();
+  CHECK(group.tree.order_of("b2").source.empty());
+  // That order is late, when b1 is back, and b2 the one that is in sync in their zone.
+  b1.alive = true;
+  for (int i = 0; i < 5; ++i) {
+    group.now = group.now + kRound;
+    group.decide();
+    CHECK(group.tree.order_of("b1").source.empty());
+  }
+}
+
 TEST_CASE("who needs more copies gets them at once") {
   Group group;
   group.add("a2", "a");
@@ -288,6 +307,7 @@ TEST_CASE("no ring ever, and a good tree in the end") {
     const auto below = [&](std::size_t most) { return random() % most; };
     Group group(below(5));
     const std::size_t members = 1 + below(10);
+    const std::size_t slowness = 1 + below(30);  // of what is on its way
     std::vector<std::string> ids;
     for (std::size_t i = 0; i < members; ++i) {
       const std::size_t zone = below(4);
@@ -304,7 +324,15 @@ TEST_CASE("no ring ever, and a good tree in the end") {
       Group::Replica& replica = chosen->second;
       switch (below(12)) {
         case 0:
+        case 6:
           replica.alive = !replica.alive;
+          break;
+        case 7:  // it comes back, and has to catch up
+          replica.alive = true;
+          replica.in_sync = replica.known.in_sync = false;
+          break;
+        case 8:
+          replica.in_sync = true;
           break;
         case 1:
           replica.in_sync = !replica.in_sync;
@@ -329,7 +357,7 @@ TEST_CASE("no ring ever, and a good tree in the end") {
       group.decide();
       for (auto& [id, each] : group.replicas) {
         std::shuffle(each.on_their_way.begin(), each.on_their_way.end(), random);
-        if (below(3) == 0) group.hear(each);
+        if (below(slowness) == 0) group.hear(each);
         if (below(3) == 0 && each.alive) group.tell(each);
       }
       for (const auto& [id, each] : group.replicas) REQUIRE(group.depth(id) != 0);

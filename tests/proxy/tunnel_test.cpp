@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "conf/limits.h"
 #include "tests/proxy/link_stage.h"
 
 using namespace azimuth;
@@ -212,4 +213,93 @@ TEST_CASE(
   CHECK(copies[0].kind == CopyNews::Kind::kPartial);
   CHECK(copies[0].choice.reason == SyncReason::kInBacklog);
   CHECK(copies[0].choice.missing_bytes > 0);
+}
+
+TEST_CASE("a replica goes over to a replica, which feeds it as long as it follows the epoch") {
+  Zones zones;
+  RedisServer middle;
+  LinkMetrics metrics;
+  Relays relays(&zones.loop.loop, metrics, zones.lease, middle.address());
+  Node mid(zones.loop, settings_of("mid"), &relays, true);
+  const auto feeds = [&] { return zones.field(middle, "connected_slaves") == "1"; };
+  TunnelListener to_middle(zones.near.links, kEpoch, {}, zones.hooks());
+  TunnelListener tunnel(zones.near.links, kEpoch, {}, zones.hooks());
+  const auto port = tunnel.open(), middle_port = to_middle.open();
+  REQUIRE((port.ok() && middle_port.ok()));
+  to_middle.set_source(zones.far.address, "far", zones.replid());
+  tunnel.set_source(zones.far.address, "far", zones.replid());
+  REQUIRE(middle.ask("REPLICAOF 127.0.0.1 " + std::to_string(*middle_port)) == "+OK\r\n");
+  zones.replicate(*port);
+  REQUIRE(zones.loop.until(
+      [&] { return zones.linked() && zones.field(middle, "master_link_status") == "up"; }));
+
+  relays.set_fed_epoch(kEpoch);
+  relays.set_reads_epoch(kEpoch);
+  tunnel.set_source(mid.address, "mid", zones.replid());
+  REQUIRE(zones.loop.until(feeds));
+  REQUIRE(zones.loop.until([&] { return zones.linked(); }));
+  zones.primary.ask("SET chained 1");
+  REQUIRE(zones.loop.until([&] { return zones.replica_has("chained", "1"); }));
+  CHECK(zones.field(middle, "sync_full") == "0");
+  CHECK(zones.field(middle, "sync_partial_ok") == "1");
+
+  // Its own link may come and go; what it feeds stays. Nobody new comes in meanwhile.
+  relays.set_reads_epoch(0);
+  relays.refuse(StreamKind::kTunnel, kEpoch);
+  CHECK(relays.size() == 1);
+  // Another epoch: they end, and none is let in any more.
+  relays.set_fed_epoch(0);
+  REQUIRE(zones.loop.until([&] { return !feeds() && !zones.linked(); }));
+  REQUIRE(zones.loop.until([&] { return metrics.relays_refused.get() >= 2; }));
+  tunnel.set_source(zones.far.address, "far", zones.replid());
+  REQUIRE(zones.loop.until([&] { return zones.linked(); }));
+  zones.primary.ask("SET straight 1");
+  REQUIRE(zones.loop.until([&] { return zones.replica_has("straight", "1"); }));
+  mid.links.close();
+  relays.close();
+}
+
+TEST_CASE("a replica that is ahead of a replica waits until that one has come so far") {
+  const auto history = [](int end) {
+    const std::string text = "master_replid:" + std::string(40, 'a') +
+                             "\r\nmaster_repl_offset:" + std::to_string(end) +
+                             "\r\nrepl_backlog_active:1\r\nrepl_backlog_first_byte_offset:1"
+                             "\r\nrepl_backlog_histlen:" +
+                             std::to_string(end) + "\r\n";
+    return "$" + std::to_string(text.size()) + "\r\n" + text + "\r\n";
+  };
+  const std::string psync =
+      "*3\r\n$5\r\nPSYNC\r\n$40\r\n" + std::string(40, 'a') + "\r\n$3\r\n501\r\n";
+  std::vector<CopyNews> copies;
+  const std::function<void(const CopyNews&)> on_copy = [&](const CopyNews& news) {
+    copies.push_back(news);
+  };
+  using Answer = RelaySync::Answer;
+  for (const bool follows : {true, false}) {
+    copies.clear();
+    RelaySync sync(1, "b2", on_copy);
+    sync.set_follows(follows);
+    sync.on_replica(psync);
+    REQUIRE(sync.wants_to_ask());
+    if (!follows) {  // a primary has no more to come: it says so by a full copy
+      CHECK(sync.on_answer(history(400)) == Answer::kWaits);
+      continue;
+    }
+    CHECK(sync.on_answer(history(400)) == Answer::kBehind);
+    CHECK(sync.is_behind());
+    REQUIRE(sync.ask_again());
+    CHECK(sync.on_answer(history(499)) == Answer::kBehind);
+    REQUIRE(sync.ask_again());
+    CHECK(sync.on_answer(history(500)) == Answer::kGoes);
+    CHECK(sync.go() == psync);
+    CHECK(copies.empty());
+  }
+  // Not for ever.
+  RelaySync sync(1, "b2", on_copy);
+  sync.set_follows(true);
+  sync.on_replica(psync);
+  REQUIRE(sync.wants_to_ask());
+  unsigned asked = 0;
+  while (sync.on_answer(history(400)) == Answer::kBehind && sync.ask_again()) ++asked;
+  CHECK(asked == kSyncAskedAgainMax - 1);
 }

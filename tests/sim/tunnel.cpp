@@ -82,8 +82,8 @@ bool Tunnel::is_ahead(const StreamMessage& message) const {
   const std::vector<std::string> words = stream_words(message.text);
   if (words.size() < 3 || words[0] != "PSYNC") return false;
   const FakeRedis& redis = *world_.server(far_).redis();
-  return words[1] == redis.replid() && std::stoll(words[2]) > 0 &&
-         static_cast<std::uint64_t>(std::stoll(words[2])) > redis.offset() + 1;
+  const long long asked = std::stoll(words[2]);
+  return asked > 0 && static_cast<std::uint64_t>(asked) > redis.offset() + 1;
 }
 
 // Who was taken out of the group gets nothing from its primary.
