@@ -171,9 +171,15 @@ inline constexpr std::uint32_t kReconnectDelayLeastMs = 20;
 inline constexpr std::uint32_t kReconnectDelayMostMs = 1000;
 
 // Back-pressure: what a client has sent by the time that its delay is over goes as one, up to this;
-// beyond, it waits again. And the longest delay that anybody may ask for.
+// beyond, it waits again; one large request waits for each such piece of it, but for no more than
+// so many. And the longest delay that anybody may ask for.
 inline constexpr std::size_t kPacedBytesMax = 64 * kKiB;
+inline constexpr std::uint64_t kPacedPiecesMax = 16;
 inline constexpr std::uint32_t kWriteDelayUsMax = 10'000'000;
+// A replica that is so many ramps behind is waited for no longer; and how long the primary's own
+// offsets are kept, to compare an answer with what there was when it was asked for.
+inline constexpr std::uint64_t kDrownedRamps = 4;
+inline constexpr std::uint32_t kOwnOffsetsKeptMs = 3000;
 
 // --- The local Redis, driven by its azimuth ------------------------------------------------------
 
@@ -235,13 +241,20 @@ inline constexpr std::uint32_t kLinkWarningMs = 60'000;
 inline constexpr unsigned kPackWindowLog = 17;
 inline constexpr unsigned kPackTunnelWindowLog = 23;
 
-// What one direction of a link costs, and a worker's bound for all of them: beyond, links send as
-// they did before, and say to others that they would rather be sent so.
+// log2 of the tables of a link without replication, which is one of many; and what does not begin a
+// stream where there is none: heartbeats, single commands.
+inline constexpr int kPackSmallTableLog = 15;
+inline constexpr std::size_t kPackStartBytes = 256;
+
+// What one direction of a link costs while it has something to carry, and a worker's bound for all
+// of them: beyond, links send as they did before, and say to others that they would rather be sent
+// so. A quarter of it is for replication alone.
 inline constexpr std::size_t kPackerBytes = 1536 * kKiB;
 inline constexpr std::size_t kPackerTunnelBytes = 22 * kMiB;
 inline constexpr std::size_t kUnpackerBytes = 768 * kKiB;
 inline constexpr std::size_t kUnpackerTunnelBytes = 9 * kMiB;
 inline constexpr std::size_t kPackMemoryBytesMax = 512 * kMiB;
+inline constexpr std::size_t kPackReserveShare = 4;
 
 // What one chunk unpacks to; and of what a link unpacks beyond what its streams' windows allow (the
 // frames themselves, and what was on its way to streams that have ended), so much at once, and so
@@ -398,6 +411,7 @@ static_assert(kReconnectDelayLeastMs < kReconnectDelayMostMs);
 static_assert(kStreamTurnBytes <= kLinkOutBytesMax && kLinkOutBytesMax <= kLinkAnswerBytesMax);
 static_assert(kStreamWindowBytes <= kTunnelWindowBytes, "a window update names at most a tunnel's");
 static_assert(kLinkPingMs * 2 < kLinkSilentMsMax);
+static_assert(kPackMemoryBytesMax / kPackReserveShare >= 5 * kPackerTunnelBytes);
 static_assert(kPackBatchBytes <= kStreamTurnBytes, "what waits leaves room for its stream");
 static_assert(kPackDelayMsMost < kLinkPingMs, "what waits is no silence");
 static_assert(kPackUnpaidBytesMax >= std::int64_t{kTunnelWindowBytes});

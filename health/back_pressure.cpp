@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "conf/limits.h"
+
 namespace azimuth {
 namespace {
 
@@ -12,12 +14,11 @@ namespace {
 constexpr double kLeastUs = 100;
 // What lags less than this is a pause, however long it takes, and no lack of speed.
 constexpr std::uint64_t kLagBytesLeast = 64 * kKiB;
-constexpr std::uint64_t kGiveUpRamps = 4;
 
 constexpr Duration kStep = milliseconds(20);      // between two looks
 constexpr Duration kAskAgain = milliseconds(50);  // while writes are slowed
 constexpr Duration kHeardWithin = seconds(1);
-constexpr Duration kSamplesKept = seconds(3);
+constexpr Duration kSamplesKept = milliseconds(kOwnOffsetsKeptMs);
 constexpr Duration kStandsStill = seconds(1);
 constexpr Duration kCurrentFor = seconds(1);  // before a hopeless one counts again
 constexpr double kPressurePerMs = 2.0 / 1000;
@@ -47,6 +48,8 @@ std::string_view to_string(ReplicaStanding standing) {
       return "catching-up";
     case ReplicaStanding::kCounts:
       return "counts";
+    case ReplicaStanding::kDrowned:
+      return "drowned";
     case ReplicaStanding::kHopeless:
       return "hopeless";
   }
@@ -81,10 +84,9 @@ void BackPressure::on_progress(Instant now, std::uint64_t own_offset,
   last_ = now;
   for (const ReplicaProgress& each : replicas) hear(now, each);
   double wanted = 0;
-  for (auto& [id, known] : known_) {
-    Replica& shown = shown_[id];
-    judge(now, passed, id, known, shown);
-    wanted = std::max(wanted, shown.weight * std::min(shown.position, 1.0));
+  for (auto& [id, replica] : replicas_) {
+    judge(now, passed, id, replica);
+    wanted = std::max(wanted, replica.weight * std::min(replica.position, 1.0));
   }
   if (ramp_.delay_ms_max == 0) wanted = 0;
   pressure_ = toward(pressure_, wanted, kPressurePerMs * static_cast<double>(passed.ms));
@@ -98,8 +100,7 @@ void BackPressure::on_rest(Instant now) {
   delay_us_ = 0;
   tell_slowness(now);
   slow_told_ = false;
-  known_.clear();
-  shown_.clear();
+  replicas_.clear();
   own_.clear();
   rate_now_ = rate_ = 0;
   first_.reset();
@@ -131,70 +132,73 @@ std::uint64_t BackPressure::own_offset_at(Instant at) const {
 }
 
 void BackPressure::hear(Instant now, const ReplicaProgress& told) {
-  auto at = known_.find(told.id);
-  if (at == known_.end()) at = known_.emplace(std::string(told.id), Known{}).first;
-  Known& known = at->second;
-  if (told.asked <= known.asked) return;
-  known.asked = told.asked;
-  known.heard = now;
-  known.ready = told.in_sync && told.whole;
+  auto at = replicas_.find(told.id);
+  if (at == replicas_.end()) at = replicas_.emplace(std::string(told.id), Replica{}).first;
+  Replica& replica = at->second;
+  if (told.asked <= replica.asked) return;
+  replica.asked = told.asked;
+  replica.heard = now;
+  replica.ready = told.in_sync && told.whole;
   if (!told.whole) {
-    known.current = false;
-    if (std::exchange(known.hopeless, false)) {
+    replica.current = false;
+    replica.strain = Duration{};
+    if (std::exchange(replica.hopeless, false)) {
       event("replica_back", told.id, "is copied anew, and counts once it is up to date", false);
     }
   }
-  if (told.offset != known.offset) known.moved = now;
-  known.offset = told.offset;
-  Replica& shown = shown_[at->first];
+  if (told.offset != replica.offset) replica.moved = now;
+  replica.offset = told.offset;
   const std::uint64_t own = own_offset_at(told.asked);
-  shown.lag_bytes = own > told.offset ? own - told.offset : 0;
+  replica.lag_bytes = own > told.offset ? own - told.offset : 0;
   const bool known_rate = now >= *first_ + kRateKnown;
   const double behind_ms =
-      known_rate ? static_cast<double>(shown.lag_bytes) / std::max(rate_, 1e-3) : 0.0;
-  shown.behind = milliseconds(static_cast<std::int64_t>(std::min(behind_ms, 1e9)));
+      known_rate ? static_cast<double>(replica.lag_bytes) / std::max(rate_, 1e-3) : 0.0;
+  replica.behind = milliseconds(static_cast<std::int64_t>(std::min(behind_ms, 1e9)));
 }
 
 // What becomes of one replica; `passed` since it was last looked at.
-void BackPressure::judge(Instant now, Duration passed, std::string_view id, Known& known,
-                         Replica& shown) {
-  if (!known.ready || now > known.heard + kHeardWithin) {
-    shown.standing = ReplicaStanding::kAway;
-    shown.position = 0;
-    shown.weight = known.hopeless ? 0 : 1;
-    known.strain = Duration{};
+void BackPressure::judge(Instant now, Duration passed, std::string_view id, Replica& replica) {
+  if (!replica.ready || now > replica.heard + kHeardWithin) {
+    replica.standing = ReplicaStanding::kAway;
+    replica.position = 0;
+    replica.weight = replica.hopeless ? 0 : 1;
     return;
   }
-  shown.position = ramp_position(ramp_, shown.lag_bytes, shown.behind);
-  const bool up_to_date = shown.position <= 0;
-  if (!up_to_date) known.current_since = now;
-  known.current = known.current || up_to_date;
-  if (!known.current) {
-    shown.standing = ReplicaStanding::kCatchingUp;
-    shown.weight = 0;
+  replica.position = ramp_position(ramp_, replica.lag_bytes, replica.behind);
+  const bool up_to_date = replica.position <= 0;
+  if (!up_to_date) replica.current_since = now;
+  replica.current = replica.current || up_to_date;
+  if (!replica.current) {
+    replica.standing = ReplicaStanding::kCatchingUp;
+    replica.weight = 0;
     return;
   }
-  const bool stands_still = !up_to_date && now > known.moved + kStandsStill;
-  const bool strains = shown.position >= 1 || stands_still;
-  const Duration strain = strains ? known.strain + passed : known.strain - passed;
-  known.strain = std::max(strain, Duration{});
-  const bool drowned = shown.lag_bytes / kGiveUpRamps >= ramp_.full_bytes;
-  if (!known.hopeless && (known.strain.ms >= ramp_.give_up_ms || drowned)) {
-    known.hopeless = true;
+  const bool stands_still = !up_to_date && now > replica.moved + kStandsStill;
+  const bool strains = replica.position >= 1 || stands_still;
+  const Duration strain = strains ? replica.strain + passed : replica.strain - passed;
+  replica.strain = std::max(strain, Duration{});
+  give_up_or_take_back(now, id, replica);
+  const bool drowned = replica.lag_bytes / kDrownedRamps >= ramp_.full_bytes;
+  replica.standing = replica.hopeless ? ReplicaStanding::kHopeless
+                     : drowned        ? ReplicaStanding::kDrowned
+                                      : ReplicaStanding::kCounts;
+  const double weight = replica.standing == ReplicaStanding::kCounts ? 1 : 0;
+  replica.weight = toward(replica.weight, weight, kWeightPerMs * static_cast<double>(passed.ms));
+}
+
+void BackPressure::give_up_or_take_back(Instant now, std::string_view id, Replica& replica) {
+  if (!replica.hopeless && replica.strain.ms >= ramp_.give_up_ms) {
+    replica.hopeless = true;
     event("replica_hopeless", id,
-          "counts as out of sync: " + mib(shown.lag_bytes) + " behind" +
-              (drowned ? std::string()
-                       : ", and no better after " + std::to_string(known.strain.ms / 1000) + " s") +
-              "; writes do not wait for it any more",
+          "counts as out of sync: " + mib(replica.lag_bytes) + " behind, and no better after " +
+              std::to_string(replica.strain.ms / 1000) + " s; writes do not wait for it any more",
           true);
-  } else if (known.hopeless && up_to_date && now >= known.current_since + kCurrentFor) {
-    known.hopeless = false;
+  } else if (replica.hopeless && replica.position <= 0 &&
+             now >= replica.current_since + kCurrentFor) {
+    replica.hopeless = false;
     event("replica_back", id, "is up to date, and counts again", false);
   }
-  if (known.hopeless) known.strain = Duration{};
-  shown.standing = known.hopeless ? ReplicaStanding::kHopeless : ReplicaStanding::kCounts;
-  shown.weight =
-      toward(shown.weight, known.hopeless ? 0 : 1, kWeightPerMs * static_cast<double>(passed.ms));
+  if (replica.hopeless) replica.strain = Duration{};
 }
 
 // --- what others are told ------------------------------------------------------------------------
@@ -202,11 +206,10 @@ void BackPressure::judge(Instant now, Duration passed, std::string_view id, Know
 std::vector<std::string> BackPressure::to_ask(Instant now) {
   std::vector<std::string> ids;
   if (pressure_ <= 0) return ids;
-  for (auto& [id, known] : known_) {
-    const auto shown = shown_.find(id);
-    if (shown == shown_.end() || shown->second.standing != ReplicaStanding::kCounts) continue;
-    if (now < known.asked + kAskAgain || now < known.asked_again + kAskAgain) continue;
-    known.asked_again = now;
+  for (auto& [id, replica] : replicas_) {
+    if (replica.standing != ReplicaStanding::kCounts) continue;
+    if (now < replica.asked + kAskAgain || now < replica.asked_again + kAskAgain) continue;
+    replica.asked_again = now;
     ids.push_back(id);
   }
   return ids;
@@ -224,10 +227,10 @@ void BackPressure::tell_slowness(Instant now) {
     if (std::exchange(slow_told_, true)) return;
     slow_since_ = now;
     const auto worst =
-        std::max_element(shown_.begin(), shown_.end(), [](const auto& a, const auto& b) {
+        std::max_element(replicas_.begin(), replicas_.end(), [](const auto& a, const auto& b) {
           return a.second.weight * a.second.position < b.second.weight * b.second.position;
         });
-    if (worst == shown_.end()) return;
+    if (worst == replicas_.end()) return;
     event("writes_slowed", worst->first,
           mib(worst->second.lag_bytes) + " behind, which is " +
               std::to_string(worst->second.behind.ms) + " ms of writing",

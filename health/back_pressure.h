@@ -9,10 +9,11 @@
 //
 // Invariants: the delay is at most `delay_ms_max`, and 0 with no replica that counts above a
 // threshold. A replica counts while it is in sync, whole and heard from, and has once been up to
-// date since it was copied. One that stays at the end of the ramp for `give_up_ms`, or on the ramp
-// without taking anything (or has four times `full_bytes` to take), is hopeless: its weight goes to
-// 0, and comes back when it has been up to date for a second. The pressure moves by at most 2 a
-// second. Pure; owned by the control thread.
+// date since it was copied. One that is at the end of the ramp for `give_up_ms`, or on the ramp
+// without taking anything, is hopeless: its weight goes to 0, and comes back when it has been up to
+// date for a second. Time that it is away neither adds to that nor takes from it. One that has four
+// times `full_bytes` to take is drowned as long as it has: no delay would help it, so nobody waits.
+// The pressure moves by at most 2 a second. Pure; owned by the control thread.
 #pragma once
 
 #include <cstdint>
@@ -48,6 +49,7 @@ enum class ReplicaStanding : std::uint8_t {
   kAway,        // not in sync, or in its first copy, or not heard from: left out
   kCatchingUp,  // has been copied and was never up to date since: left out
   kCounts,
+  kDrowned,   // lags by more than any delay could mend: left out as long as it does
   kHopeless,  // did not keep up for too long: left out
 };
 std::string_view to_string(ReplicaStanding standing);
@@ -60,6 +62,18 @@ class BackPressure {
     Duration behind{};    // the time in which the primary writes that much, as it did lately
     double position = 0;  // on the ramp
     double weight = 1;
+
+   private:
+    friend class BackPressure;
+    Instant asked{}, heard{};  // of the last answer, and when it came
+    bool ready = false;        // in sync and whole, by that answer
+    bool current = true;       // has been up to date since it was copied
+    bool hopeless = false;
+    std::uint64_t offset = 0;
+    Instant moved{};          // when it last had taken something more
+    Duration strain{};        // how long it has been of no use to wait for it, less how long it was
+    Instant current_since{};  // a hopeless one
+    Instant asked_again{};
   };
   struct Event {
     std::string name;  // a log event's: "replica_hopeless", "replica_back", "writes_slowed" ...
@@ -80,24 +94,13 @@ class BackPressure {
 
   std::uint32_t delay_us() const { return delay_us_; }
   double pressure() const { return pressure_; }
-  const std::map<std::string, Replica, std::less<>>& replicas() const { return shown_; }
+  const std::map<std::string, Replica, std::less<>>& replicas() const { return replicas_; }
   // Who is to be asked again, since the answer to the question before is too old to steer by.
   std::vector<std::string> to_ask(Instant now);
   Instant next_wakeup() const;
   std::vector<Event> take_events();
 
  private:
-  struct Known {
-    Instant asked{}, heard{};  // of the last answer, and when it came
-    bool ready = false;        // in sync and whole, by that answer
-    bool current = true;       // has been up to date since it was copied
-    bool hopeless = false;
-    std::uint64_t offset = 0;
-    Instant moved{};          // when it last had taken something more
-    Duration strain{};        // how long it has been of no use to wait for it, less how long it was
-    Instant current_since{};  // a hopeless one
-    Instant asked_again{};
-  };
   struct Sample {
     Instant at{};
     std::uint64_t offset = 0;
@@ -106,13 +109,13 @@ class BackPressure {
   void sample(Instant now, std::uint64_t own_offset);
   std::uint64_t own_offset_at(Instant at) const;
   void hear(Instant now, const ReplicaProgress& told);
-  void judge(Instant now, Duration passed, std::string_view id, Known& known, Replica& shown);
+  void judge(Instant now, Duration passed, std::string_view id, Replica& replica);
+  void give_up_or_take_back(Instant now, std::string_view id, Replica& replica);
   void tell_slowness(Instant now);
   void event(std::string name, std::string_view replica, std::string text, bool warning);
 
   BackPressureSettings ramp_;
-  std::map<std::string, Known, std::less<>> known_;
-  std::map<std::string, Replica, std::less<>> shown_;
+  std::map<std::string, Replica, std::less<>> replicas_;
   std::deque<Sample> own_;          // of the last seconds
   double rate_now_ = 0, rate_ = 0;  // bytes a millisecond: of late, and as it usually is
   std::optional<Instant> first_, last_;

@@ -143,6 +143,12 @@ void append_peers(Text& text, const std::vector<PeerReport>& peers) {
   for (const PeerReport& peer : peers) {
     text.sample(peer.skipped, {{"peer", peer.node}, {"zone", peer.zone}});
   }
+  text.family(
+      "azimuth_peer_compression_without_memory_bytes_total", "counter",
+      "Bytes to another zone that were not compressed, since all memory for that was used.");
+  for (const PeerReport& peer : peers) {
+    text.sample(peer.passed, {{"peer", peer.node}, {"zone", peer.zone}});
+  }
   text.family("azimuth_peer_compression_level", "gauge",
               "The level of zstd in use towards a peer; 0: nothing is compressed.");
   for (const PeerReport& peer : peers) {
@@ -215,7 +221,7 @@ void append_cluster(Text& text, const NodeReport& node) {
   if (node.role == "primary") {
     text.family("azimuth_replica_counts", "gauge",
                 "As the primary has it: whether writes wait for that replica; 0 when it is "
-                "hopeless, away or has yet to catch up.");
+                "hopeless, drowned, away or has yet to catch up.");
     for (const MemberStatus& each : node.members) {
       if (!each.pressure) continue;
       text.sample(each.pressure->standing == "counts" ? 1 : 0,

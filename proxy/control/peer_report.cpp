@@ -31,7 +31,9 @@ void add_traffic(std::vector<PeerReport>& peers, const LinkTraffic& traffic) {
     const int64_t packed = each.packed.get();
     to->packed_links += packed;
     if (packed > 0) to->level = std::max(to->level, each.level.get());
+    to->starved_links += each.starved.get();
     to->skipped += each.skipped.get();
+    to->passed += each.passed.get();
     add_way(to->out, each.out);
     add_way(to->in, each.in);
   }

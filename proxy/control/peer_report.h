@@ -18,9 +18,11 @@ struct WayReport {
 
 struct PeerReport {
   std::string node, zone;
-  int64_t packed_links = 0;  // on which this side compresses
-  int64_t level = 0;         // of zstd, the highest of these; 0: none
-  uint64_t skipped = 0;      // bytes sent without, since they do not shrink
+  int64_t packed_links = 0;   // on which this side compresses
+  int64_t starved_links = 0;  // on which it would, and has no memory
+  int64_t level = 0;          // of zstd, the highest of the first; 0: none
+  uint64_t skipped = 0;       // bytes sent without, since they do not shrink
+  uint64_t passed = 0;        // ... and for want of memory
   WayReport out, in;
 };
 

@@ -69,6 +69,8 @@ Json peer_json(const PeerReport& peer) {
           {"compressed_links", peer.packed_links},
           {"level", peer.level},
           {"skipped_bytes", peer.skipped},
+          {"links_without_memory", peer.starved_links},
+          {"bytes_without_memory", peer.passed},
           {"out", way_json(peer.out)},
           {"in", way_json(peer.in)}};
 }

@@ -21,7 +21,7 @@ using WorkerMetricsView = std::span<const WorkerMetrics* const>;
 
 // As the primary has it: how far a replica is behind by its own word, and what it makes of that.
 struct MemberPressure {
-  std::string standing;  // "counts", "hopeless", "catching-up", "away"
+  std::string standing;  // "counts", "drowned", "hopeless", "catching-up", "away"
   uint64_t lag_bytes = 0;
   int64_t lag_ms = 0;
   double position = 0;  // on the ramp: 1 is its end

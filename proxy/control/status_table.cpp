@@ -68,8 +68,10 @@ std::string slowness_of(const Json& back_pressure) {
     out = text;
   }
   for (const auto& [id, replica] : member(back_pressure, "replicas").items()) {
-    if (text_of(replica, "standing") != "hopeless") continue;
-    out += (out.empty() ? "" : "; ") + printable(id) + " is left behind";
+    const std::string standing = text_of(replica, "standing");
+    if (standing != "hopeless" && standing != "drowned") continue;
+    out += (out.empty() ? "" : "; ") + printable(id) +
+           (standing == "hopeless" ? " is left behind" : " is too far behind to be waited for");
   }
   return out;
 }
@@ -155,10 +157,11 @@ std::string peer_table(const Json& peers) {
     char cpu[32];
     std::snprintf(cpu, sizeof cpu, "%.2f s",
                   number_of(out, "zstd_seconds") + number_of(in, "zstd_seconds"));
-    const bool packs = number_of(each, "level") > 0;
-    rows.push_back({text_of(each, "node"), text_of(each, "zone"),
-                    packs ? "level " + text_of(each, "level") : "no", way_text(out), way_text(in),
-                    cpu});
+    const std::string packs = number_of(each, "level") > 0 ? "level " + text_of(each, "level")
+                              : number_of(each, "links_without_memory") > 0 ? "no memory"
+                                                                            : "no";
+    rows.push_back(
+        {text_of(each, "node"), text_of(each, "zone"), packs, way_text(out), way_text(in), cpu});
   }
   return "\n" + columns(rows, "");
 }

@@ -14,6 +14,12 @@ namespace {
 
 constexpr int kAcceptsPerTurn = 64;
 constexpr int kIovecsMax = 64;
+
+// As far as its last command tells.
+bool writes(const Client& client) {
+  return client.last_command >= kCommandCount || is_slowed(&all_commands()[client.last_command]);
+}
+
 }  // namespace
 
 bool Client::pinned() const { return holds_state() || ending != 0; }
@@ -112,22 +118,45 @@ void Worker::on_client_readable(Client& client) {
     return update_poll(client);
   }
   if (client.stream && splice_stream(client)) return;
+  // What has to wait is kept: little is enough, the rest may stay where it is.
+  const bool will_wait = crowded_ || (pace_.on() && writes(client));
   const bool head =
-      (client.bulky || crowded_) && (!client.stream || client.stream->cursor.body_left() == 0);
+      (client.bulky || will_wait) && (!client.stream || client.stream->cursor.body_left() == 0);
   client.bulky = client.bulky && !head;
   const ReceiveSpace space = receive_space();
-  const ssize_t n = ::recv(client.fd, space.data, head ? kSmallReceiveBytes : space.size, 0);
+  const ssize_t n = receive(client, space.data, head ? kSmallReceiveBytes : space.size);
   if (n <= 0) {
     if (n == 0) return on_client_eof(client);
     if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return;
     return cut(client, CutReason::kReset);
   }
-  metrics_.client_bytes_in.add(static_cast<uint64_t>(n));
   client.paced_bytes = 0;
   received(static_cast<size_t>(n));
-  client.active_s = static_cast<uint32_t>(now_ms() / 1000);
   on_client_bytes(client, space.block, space.data, space.data + n);
   if (head && client.stream && client.wait == Wait::kNone) splice_stream(client);
+}
+
+// As recv().
+ssize_t Worker::receive(Client& client, char* to, size_t most) {
+  const ssize_t n = ::recv(client.fd, to, most, 0);
+  if (n > 0) {
+    metrics_.client_bytes_in.add(static_cast<uint64_t>(n));
+    client.active_s = static_cast<uint32_t>(now_ms() / 1000);
+  }
+  return n;
+}
+
+// Its delay is over: what it has sent meanwhile goes along, up to what may go now.
+void Worker::read_along(Client& client) {
+  Input* const input = client.input.get();
+  // (A large one that is to stream has been looked at, and is read when it does.)
+  if (input == nullptr || input->scanned || client.eof) return;
+  if (input->bytes.size() >= kPacedBytesMax) return;
+  const ReceiveSpace space = receive_space();
+  const size_t room = std::min(space.size, kPacedBytesMax - input->bytes.size());
+  const ssize_t n = receive(client, space.data, room);
+  if (n > 0) input->bytes.append(space.data, static_cast<size_t>(n));
+  // Whatever else it is, the socket says it again.
 }
 
 void Worker::on_client_bytes(Client& client, const BlockRef& block, const char* p,
@@ -167,6 +196,11 @@ void Worker::dispatch_input(Client& client, std::unique_ptr<Input> input) {
   if (client.closing || stopped == end) return;
   input->offset = static_cast<size_t>(stopped - data);
   input->scanned = false;
+  if (input->offset >= kSmallReceiveBytes && input->offset * 2 >= input->bytes.size()) {
+    // What is left may wait for long: it keeps no more room than it needs.
+    input->bytes = std::string(input->bytes, input->offset);
+    input->offset = 0;
+  }
   client.input = std::move(input);
 }
 
@@ -287,6 +321,7 @@ Step Worker::dispatch_inline(Client& client) {
 void Worker::go_on(Client& client) {
   client.resuming = false;
   if (client.closing || client.wait != Wait::kNone) return;
+  if (client.paced_bytes == kPacedBytesMax && !crowded_) read_along(client);
   if (client.input && !client.stream) {
     if (!client.input->scanned) dispatch_input(client, std::move(client.input));
     if (client.closing) return;

@@ -51,7 +51,7 @@ bool Worker::begin_stream(Client& client, const RequestCursor& cursor, const Blo
                           std::string_view bytes) {
   ProtocolError error;
   frame_request(bytes.data(), bytes.data() + bytes.size(), client.limits(), frame_, error);
-  switch (stream_decision(*this, client, frame_)) {
+  switch (stream_decision(*this, client, frame_, cursor.needed_min())) {
     case StreamDecision::kGather:
       if (bytes.size() > kGatheredRequestBytesMax) {
         protocol_error(client, "-ERR Protocol error: this command is too large for azimuth\r\n");

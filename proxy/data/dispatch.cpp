@@ -313,7 +313,7 @@ Step dispatch(Worker& worker, Client& client, const Request& request) {
   if (!client.session.authenticated) [[unlikely]] {
     return before_login(worker, client, request, row);
   }
-  if (worker.pace().on() && slowed(worker, client, row)) [[unlikely]]
+  if (worker.pace().on() && slowed(worker, client, row, request.bytes.size())) [[unlikely]]
     return Step::kWait;
   if (row != nullptr && (row->handling == Handling::kForward || row->handling == Handling::kPing))
       [[likely]] {

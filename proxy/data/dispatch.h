@@ -13,7 +13,9 @@ Step dispatch(Worker& worker, Client& client, const Request& request);
 // A request of which only the beginning is there, and which is too large to gather: may it go
 // through piece by piece? kStream has queued its Entry on client.dedicated.
 enum class StreamDecision : uint8_t { kGather, kWait, kStream };
-StreamDecision stream_decision(Worker& worker, Client& client, const RequestFrame& beginning);
+// `needed`: bytes of the whole request, at the least.
+StreamDecision stream_decision(Worker& worker, Client& client, const RequestFrame& beginning,
+                               uint64_t needed);
 
 // Which of the shared connections a stateless command belongs on.
 Role role_for(const SessionView& session, const CommandRow* row);
@@ -27,7 +29,7 @@ void answer(Worker& worker, Client& client, std::string_view text);
 bool is_slowed(const CommandRow* row);
 // True: the client waits (Wait::kPace), since this one writes and a replica does not keep up. What
 // is queued in MULTI waits with its EXEC.
-bool slowed(Worker& worker, Client& client, const CommandRow* row);
+bool slowed(Worker& worker, Client& client, const CommandRow* row, uint64_t bytes);
 // Waits for the client's outstanding replies; true if there are none.
 bool drained_or_wait(Client& client);
 // Waits for room in the queue of `upstream`; true if there is some.

@@ -148,12 +148,12 @@ bool is_slowed(const CommandRow* row) {
          (has_flag(*row, kMayReplicate) && !has_flag(*row, kReadonly));
 }
 
-bool slowed(Worker& worker, Client& client, const CommandRow* row) {
+bool slowed(Worker& worker, Client& client, const CommandRow* row, uint64_t bytes) {
   const bool writes =
       client.session.in_multi
           ? row != nullptr && row->handling == Handling::kExec && client.session.multi_writes
           : is_slowed(row);
-  return writes && !worker.pace().admits(client) && worker.pace().wait(client);
+  return writes && !worker.pace().admits(client) && worker.pace().wait(client, bytes);
 }
 
 void answer(Worker& worker, Client& client, std::string_view text) {
@@ -232,7 +232,8 @@ bool may_stream(const CommandRow* row) {
 
 }  // namespace
 
-StreamDecision stream_decision(Worker& worker, Client& client, const RequestFrame& beginning) {
+StreamDecision stream_decision(Worker& worker, Client& client, const RequestFrame& beginning,
+                               uint64_t needed) {
   if (beginning.stored == 0) return StreamDecision::kGather;  // not even its name is there
   const CommandRow* row =
       resolve({beginning.args.data(), beginning.stored}, worker.extra_commands());
@@ -240,13 +241,13 @@ StreamDecision stream_decision(Worker& worker, Client& client, const RequestFram
     return may_stream(row) ? StreamDecision::kStream : StreamDecision::kGather;
   }
   if (!client.session.authenticated || !may_stream(row)) return StreamDecision::kGather;
-  if (worker.pace().on() && slowed(worker, client, row)) return StreamDecision::kWait;
+  if (worker.pace().on() && slowed(worker, client, row, needed)) return StreamDecision::kWait;
   if (!own_connection(worker, client)) return StreamDecision::kWait;
   Entry entry = entry_for(client, row);
   entry.repeatable = false;
   worker.record_command(row, CommandRoute::kDedicated);
   worker.forward(client, *client.dedicated, entry, {}, {});
-  client.paced_bytes = 0;  // it takes more than its share
+  client.paced_bytes = 0;  // it has waited for itself alone
   return StreamDecision::kStream;
 }
 

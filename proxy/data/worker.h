@@ -214,8 +214,6 @@ class Worker {
   const Replica& replica() const { return replica_; }
   unsigned index() const { return index_; }
   WritePace& pace() { return pace_; }
-  // A client that waits: takes what it has sent since, up to `most` in all.
-  void read_on(Client& client, size_t most);
 
   // --- for the commands that azimuth answers (local_commands.cpp, client_commands.cpp)
   Process& process() { return process_; }
@@ -291,6 +289,8 @@ class Worker {
   void on_client_readable(Client& client);
   void on_client_bytes(Client& client, const BlockRef& block, const char* p, const char* end);
   void on_client_eof(Client& client);
+  ssize_t receive(Client& client, char* to, size_t most);
+  void read_along(Client& client);
   const char* process_requests(Client& client, const BlockRef& block, const char* p,
                                const char* end);
   const char* forward_run(Client& client, const BlockRef& block, const char* p, const char* end);

@@ -1,6 +1,5 @@
 #include "proxy/data/write_pace.h"
 
-#include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -26,11 +25,12 @@ void WritePace::set(uint32_t delay_us) {
   release_due(now_us());
 }
 
-bool WritePace::wait(Client& client) {
+bool WritePace::wait(Client& client, uint64_t bytes) {
   if (closed_ || !open()) return false;
   const uint64_t now = now_us();
   client.wait = Wait::kPace;
-  waiting_.push_back({client.self, now});
+  waiting_.push_back(
+      {client.self, now, now, std::clamp<uint64_t>(bytes / kPacedBytesMax, 1, kPacedPiecesMax)});
   if (waiting_.size() == 1) arm(now);
   return true;
 }
@@ -39,15 +39,19 @@ bool WritePace::wait(Client& client) {
 void WritePace::release_due(uint64_t now) {
   const uint64_t by = now + delay_us_ / 8;
   while (!waiting_.empty() && waiting_.front().since_us + delay_us_ <= by) {
-    const Waiter next = waiting_.front();
+    Waiter next = waiting_.front();
     waiting_.pop_front();
     Client* const client = worker_.client(next.client);
     if (client == nullptr || client->wait != Wait::kPace) continue;
+    if (--next.pieces != 0) {
+      next.since_us = now;
+      waiting_.push_back(next);
+      continue;
+    }
     worker_.metrics().writes_delayed.add();
-    worker_.metrics().write_delay_us.add(now - next.since_us);
+    worker_.metrics().write_delay_us.add(now - next.began_us);
     client->paced_bytes = kPacedBytesMax;
-    worker_.read_on(*client, kPacedBytesMax);
-    if (!client->closing) worker_.resume(*client);
+    worker_.resume(*client);
   }
   if (!waiting_.empty()) arm(now);
 }
@@ -103,18 +107,6 @@ void Worker::renew_pace() {
   if (target_.kind == TargetKind::kNear && !holding_) delay_us = own_pace_us_;
   if (target_.kind == TargetKind::kFar) delay_us = links_->pace_us(target_.address);
   pace_.set(delay_us);
-}
-
-void Worker::read_on(Client& client, size_t most) {
-  Input* const input = client.input.get();
-  // (A large one that is to stream has been looked at, and is read when it does.)
-  if (input == nullptr || input->scanned || client.eof || input->bytes.size() >= most) return;
-  const ReceiveSpace space = receive_space();
-  const size_t room = std::min(space.size, most - input->bytes.size());
-  const ssize_t n = ::recv(client.fd, space.data, room, 0);
-  if (n <= 0) return;  // whatever it is, the socket says it again
-  metrics_.client_bytes_in.add(static_cast<uint64_t>(n));
-  input->bytes.append(space.data, static_cast<size_t>(n));
 }
 
 }  // namespace azimuth

@@ -1,7 +1,10 @@
 // Clients whose writes wait for a replica's sake (health/back_pressure.h): each for the same time,
-// and then with all that it has sent by then.
+// and then with all that it has sent by then, up to kPacedBytesMax. One request that is longer
+// waits as often as it has pieces of that size (up to kPacedPiecesMax), since it is so much more
+// for the replica to take.
 //
 //   write comes -> admits()? --no--> wait() --delay--> the client goes on, kPacedBytesMax admitted
+//                                           <- piece by piece ->
 //
 // Invariants: with a delay of 0 nobody waits, and all that did go on at once. A client waits once
 // for what it has sent in one piece, and no longer than the delay is now; reads never come here,
@@ -33,15 +36,17 @@ class WritePace {
     client.paced_bytes -=
         bytes < client.paced_bytes ? static_cast<uint32_t>(bytes) : client.paced_bytes;
   }
-  // Its Wait::kPace begins. False: there is no timer to be had, and so no wait.
-  bool wait(Client& client);
+  // Its Wait::kPace begins, for a request of so many bytes. False: there is no timer to be had, and
+  // so no wait.
+  bool wait(Client& client, uint64_t bytes);
   // Before the loop ends.
   void close();
 
  private:
   struct Waiter {
     ClientRef client;
-    uint64_t since_us;
+    uint64_t began_us, since_us;  // its wait, and that of this piece
+    uint64_t pieces;              // to be waited for, with this one
   };
 
   void release_due(uint64_t now_us);

@@ -195,13 +195,11 @@ class Link {
   void close_socket();
   void protocol_error(std::string_view why) { die(LinkFault::kProtocol, why); }
 
-  // --- packing: link_packing.cpp
+  // --- between zones: link_zones.cpp
   bool offers_packing();
   void meet_peer();
-  void begin_packing();
   void on_packed(std::string_view payload);
   bool holds_back();
-  bool room_to_pack();
   void pack_turn();
   void tick_packing(std::uint64_t now_ms);
   void note_tunnel();

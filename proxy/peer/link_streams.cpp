@@ -119,7 +119,7 @@ void Stream::end(StreamEnd end, std::uint64_t delivered) {
   frame.delivered = delivered;
   link_->put_frame(FrameType::kEnd, id_, encode(frame));
   // What the peer may have sent meanwhile is passed over, and no window counts it any more.
-  if (link_->unpacking_ != nullptr) link_->unpacking_->unpaid_left += receive_window_;
+  if (link_->unpacking_ != nullptr) link_->unpacking_->allow(receive_window_);
   link_->forget(*this);
 }
 

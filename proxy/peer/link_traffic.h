@@ -50,7 +50,9 @@ struct PeerTraffic {
   const std::string node, zone;
   WayTraffic out, in;
   Counter skipped;  // bytes out that were not packed, since they look as if they would not shrink
+  Counter passed;   // ... and since there was no memory for it
   Gauge packed;     // links to it, and from it, on which this side packs
+  Gauge starved;    // ... and on which it would, and has no memory
   Gauge level;      // of zstd, the one that was last chosen
 };
 

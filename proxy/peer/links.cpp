@@ -54,6 +54,7 @@ Links::Links(uv_loop_t* loop, LinkSettings settings, StreamHost* host, LinkMetri
       settings_(std::move(settings)),
       host_(host),
       metrics_(metrics),
+      pack_(settings_.pack_memory_bytes_max),
       random_(std::move(random)),
       channels_(make_channels()),
       tick_(new uv_timer_t),
@@ -362,12 +363,6 @@ void Links::on_tick() {
 
 std::optional<PeerPlace> Links::place_of(std::string_view node) const {
   return places_ ? places_(node) : std::nullopt;
-}
-
-bool Links::charge(std::size_t bytes) {
-  if (bytes > kPackMemoryBytesMax - std::min(pack_bytes_, kPackMemoryBytesMax)) return false;
-  pack_bytes_ += bytes;
-  return true;
 }
 
 void Links::wake_at(Link& link, std::uint64_t due_ms) {

@@ -36,6 +36,7 @@ struct LinkSettings {
   Compression compression = Compression::kAuto;
   std::uint32_t level_min = 1, level_max = 6;
   std::uint32_t delay_ms = 0;
+  std::size_t pack_memory_bytes_max = kPackMemoryBytesMax;
   // peer.tls_cert_file and so on: asked for beside the key. None: the key alone.
   std::shared_ptr<const LinkCertificates> certificates;
 };
@@ -116,6 +117,7 @@ class Links {
   std::uint64_t now_ms() const { return uv_now(loop_); }
   LinkMetrics& metrics() { return metrics_; }
   const LinkSettings& settings() const { return settings_; }
+  const PackWork& packing() const { return pack_; }
 
   // Where bytes are received into: a block of the worker's, shared by slices.
   struct Space {
@@ -161,9 +163,6 @@ class Links {
   void make_room_for_handshake();
   std::unique_ptr<SecureChannel> make_channel(bool opener);
   std::optional<PeerPlace> place_of(std::string_view node) const;
-  // Takes of the memory for packing; false: there is not so much.
-  bool charge(std::size_t bytes);
-  void release(std::size_t bytes) { pack_bytes_ -= bytes; }
   // The link shall be flushed at that time.
   void wake_at(Link& link, std::uint64_t due_ms);
   void on_wake();
@@ -174,6 +173,7 @@ class Links {
   LinkSettings settings_;
   StreamHost* host_;
   LinkMetrics& metrics_;
+  PackWork pack_;  // before the links, which give back what they have of it
   std::function<std::uint64_t()> random_;
   std::function<void()> pace_changed_;
   std::uint32_t pace_us_ = 0;  // that the others are told
@@ -198,8 +198,6 @@ class Links {
   std::vector<Link*> waiting_;   // that hold replication back
   std::vector<char> packed_in_;  // what a channel brings, before it is unpacked
   std::string packed_out_;       // a turn, packed
-  std::size_t pack_bytes_ = 0;   // that packing has been given, of kPackMemoryBytesMax
-  std::uint64_t pack_ns_ = 0;    // that the worker has spent in it
   BlockRef receive_block_;
   std::size_t receive_used_ = 0;
 };

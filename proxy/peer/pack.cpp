@@ -15,11 +15,7 @@ namespace {
 // years before 1.0, skippable frames) are none of ours.
 constexpr std::string_view kMagic = "\x28\xB5\x2F\xFD";
 
-// A link without replication is one of many: its tables are small, too.
-constexpr int kSmallTableLog = 15;
-
-// Not worth a context of its own, nor the guess of what they look like.
-constexpr std::size_t kStartBytes = 256;
+// Not worth the guess of what they look like.
 constexpr std::size_t kSampleBytesLeast = 512;
 
 constexpr std::size_t kPauseBytesLeast = 256 * kKiB;
@@ -110,8 +106,8 @@ bool Packer::begin() {
     // Replication says again what it said megabytes ago.
     set(ZSTD_c_enableLongDistanceMatching, 1);
   } else {
-    set(ZSTD_c_hashLog, kSmallTableLog);
-    set(ZSTD_c_chainLog, kSmallTableLog);
+    set(ZSTD_c_hashLog, kPackSmallTableLog);
+    set(ZSTD_c_chainLog, kPackSmallTableLog);
   }
   scratch_.resize(ZSTD_compressBound(kPackChunkBytesMax));
   ++streams_;
@@ -119,7 +115,7 @@ bool Packer::begin() {
 }
 
 void Packer::pack(std::string_view plain, std::string& out) {
-  if (context_ == nullptr && plain.size() < kStartBytes) return pass(plain, out);
+  if (!wants(plain.size())) return pass(plain, out);
   while (!plain.empty()) {
     const std::string_view chunk = plain.substr(0, kPackChunkBytesMax);
     plain.remove_prefix(chunk.size());

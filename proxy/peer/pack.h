@@ -77,6 +77,8 @@ class Packer {
   const PackShape& shape() const { return shape_; }
   // Whether pack() needs no more memory than it has.
   bool awake() const { return context_ != nullptr; }
+  // ... or would begin a stream for so many bytes; others it passes as they are.
+  bool wants(std::size_t bytes) const { return awake() || bytes >= kPackStartBytes; }
   std::size_t memory() const;
   std::uint64_t skipped() const { return skipped_; }  // bytes passed, for what they looked like
   std::uint64_t streams() const { return streams_; }  // begun so far
@@ -120,6 +122,8 @@ class Unpacker {
   bool done() const { return (in_.empty() && !more_) || failed(); }
   bool failed() const { return !why_.empty(); }
   const std::string& why() const { return why_; }
+  // Whether a stream has begun, and not come to rest.
+  bool awake() const { return context_ != nullptr; }
   std::size_t memory() const;
 
  private:

@@ -222,7 +222,7 @@ TEST_CASE(
   CHECK(loop.points.back().delay_ms == 0);
 }
 
-TEST_CASE("one that has several ramps to take is given up at once") {
+TEST_CASE("one that is several ramps behind holds nobody, and is given up after the bound") {
   Loop loop;
   loop.clients = 20'000;  // whom no delay slows enough
   loop.writes_max = 200'000;
@@ -230,7 +230,60 @@ TEST_CASE("one that has several ramps to take is given up at once") {
   loop.applies = [](double t) { return t < at(5) ? 1e12 : 0; };
   loop.run(at(8));
   REQUIRE(loop.points.back().lag_mib > 4 * 48);
+  CHECK(loop.points.back().standing == ReplicaStanding::kDrowned);
+  CHECK(loop.points.back().delay_ms == 0);
+  loop.run(at(30));
+  CHECK(loop.points.back().standing == ReplicaStanding::kDrowned);
+  CHECK(names(loop.events) == std::vector<std::string>{"writes_slowed", "writes_free"});
+  loop.run(at(40));
   CHECK(loop.points.back().standing == ReplicaStanding::kHopeless);
+  CHECK(loop.events.back().name == "replica_hopeless");
+}
+
+TEST_CASE("one value of many ramps makes no healthy replica hopeless") {
+  // 210 MiB at once; each replica has it after a while, and has taken nothing until then.
+  BackPressure pressure{BackPressureSettings{}};
+  const double takes_s = GENERATE(0.5, 3.0, 25.0);
+  std::uint64_t own = 1'000 * kMiB;
+  double held_s = 0;
+  for (std::int64_t ms = 1000; ms < 60'000; ms += 20) {
+    const Instant now{1'000'000 + ms};
+    if (ms == 10'000) own += 210 * kMiB;
+    own += 20'000;  // a megabyte a second of other writes
+    const bool taking = ms >= 10'000 && ms < 10'000 + takes_s * 1000;
+    const std::uint64_t offset = taking ? 1'000 * kMiB + 20'000 * 450 : own;
+    pressure.on_progress(now, own,
+                         std::vector<ReplicaProgress>{{"a", true, true, offset, now},
+                                                      {"b", true, true, offset, now}});
+    held_s += pressure.delay_us() > 20'000 ? 0.02 : 0;
+    CHECK(pressure.replicas().at("a").standing != ReplicaStanding::kHopeless);
+  }
+  CHECK(held_s < 1);
+  CHECK(pressure.replicas().at("a").standing == ReplicaStanding::kCounts);
+  CHECK(pressure.replicas().at("a").weight == 1);
+  CHECK(pressure.delay_us() == 0);
+}
+
+TEST_CASE("a replica that does not keep up and goes away again and again is given up as well") {
+  // Redis drops a slow replica when its buffer is full; a partial sync takes it back.
+  Loop loop;
+  loop.applies = [](double t) { return t < at(5) ? 1e12 : t < at(90) ? 0 : 1e9; };
+  loop.in_sync = [](double t) { return t < at(5) || std::fmod(t, 20) >= 2; };
+  loop.run(at(50));
+  CHECK(loop.points.back().standing == ReplicaStanding::kHopeless);
+  CHECK(loop.points.back().delay_ms == 0);
+  const auto first = std::find_if(loop.points.begin(), loop.points.end(), [](const auto& each) {
+    return each.standing == ReplicaStanding::kHopeless;
+  });
+  CHECK(first->t_s > at(35));  // not before its time: what it was away does not count
+  loop.run(at(110));
+  CHECK(loop.points.back().standing == ReplicaStanding::kCounts);
+  // One that goes away as often and keeps up is none of these.
+  Loop healthy;
+  healthy.in_sync = loop.in_sync;
+  healthy.run(at(200));
+  CHECK(healthy.points.back().standing == ReplicaStanding::kCounts);
+  CHECK(healthy.events.empty());
 }
 
 TEST_CASE("a hopeless replica does not hide one that lags within reason") {

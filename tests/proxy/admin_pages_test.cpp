@@ -10,8 +10,8 @@
 #include "proxy/control/metrics_text.h"
 #include "proxy/control/slowlog.h"
 #include "proxy/control/status.h"
-#include "proxy/control/status_table.h"
 #include "proxy/control/status_page.h"
+#include "proxy/control/status_table.h"
 
 using namespace azimuth;
 
@@ -287,6 +287,8 @@ TEST_CASE("what the links have carried is told peer by peer, added up over the w
   there.packed.add(1);
   there.level.set(5);
   there.skipped.add(77);
+  there.passed.add(99);
+  there.starved.add(1);
   PeerTraffic& again = second.of("b1", "z2", true);
   again.in.add({0, 500, 0, 0}, 100);
   again.packed.add(1);
@@ -304,6 +306,8 @@ TEST_CASE("what the links have carried is told peer by peer, added up over the w
   CHECK(peers[0]["compressed_links"] == 2);
   CHECK(peers[0]["level"] == 5);
   CHECK(peers[0]["skipped_bytes"] == 77);
+  CHECK(peers[0]["links_without_memory"] == 1);
+  CHECK(peers[0]["bytes_without_memory"] == 99);
   CHECK(peers[0]["out"]["tunnels"]["bytes"] == 1000);
   CHECK(peers[0]["out"]["tunnels"]["wire"] == 209);
   CHECK(peers[0]["out"]["control"]["wire"] == 1);
@@ -318,6 +322,9 @@ TEST_CASE("what the links have carried is told peer by peer, added up over the w
   CHECK(samples.at("azimuth_peer_wire_bytes_total" + b1 + ",kind=\"tunnels\"}") == "209");
   CHECK(samples.at("azimuth_peer_compression_seconds_total" + b1 + "}") == "1.5");
   CHECK(samples.at("azimuth_peer_compression_level{peer=\"b1\",zone=\"z2\"}") == "5");
+  CHECK(
+      samples.at("azimuth_peer_compression_without_memory_bytes_total{peer=\"b1\",zone=\"z2\"}") ==
+      "99");
   const auto table = status_table(status_json(node.status, node.workers));
   REQUIRE(table.ok());
   CHECK(table->find("level 5") != std::string::npos);

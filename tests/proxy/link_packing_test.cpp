@@ -2,76 +2,18 @@
 // packs lies about.
 #include <zstd.h>
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <numeric>
 #include <string>
 
 #include "proxy/peer/link.h"
 #include "tests/proxy/link_rogue.h"
-#include "tests/proxy/link_stage.h"
+#include "tests/proxy/log_capture.h"
+#include "tests/proxy/packing_stage.h"
 
 using namespace azimuth;
 using namespace azimuth::stage;
-
-namespace {
-
-void stands_elsewhere(LinkSettings& settings) { settings.zone = "z2"; }
-
-std::string lines(std::size_t size) {
-  std::string out;
-  for (unsigned i = 1; out.size() < size; ++i) {
-    out += "*3\r\n$3\r\nSET\r\n$8\r\nuser" + std::to_string(1000 + i % 9000) +
-           "\r\n$40\r\n{\"name\":\"somebody\",\"score\":" + std::to_string(i * 7919 % 100'000) +
-           ",\"active\":true}\r\n";
-  }
-  out.resize(size);
-  return out;
-}
-
-const PeerTraffic* traffic(const Node& node, std::string_view peer) {
-  for (std::size_t i = 0; i < node.metrics.traffic.size(); ++i) {
-    if (node.metrics.traffic.at(i).node == peer) return &node.metrics.traffic.at(i);
-  }
-  return nullptr;
-}
-
-std::uint64_t of(const std::array<Counter, kLinkKinds>& counters, LinkKind kind) {
-  return counters[static_cast<std::size_t>(kind)].get();
-}
-
-std::uint64_t sum(const std::array<Counter, kLinkKinds>& counters) {
-  return std::accumulate(counters.begin(), counters.end(), std::uint64_t{0},
-                         [](std::uint64_t all, const Counter& each) { return all + each.get(); });
-}
-
-// Sends `text` there and back.
-void there_and_back(Pair& pair, const std::string& text, StreamKind kind = StreamKind::kCommands) {
-  User user;
-  pair.open(user, kind);
-  user.say(text);
-  REQUIRE(pair.loop.until([&] { return user.heard.size() >= text.size() || user.ends != 0; }));
-  REQUIRE((user.heard == text));
-}
-
-std::string chunk(unsigned mode, std::string_view bytes) {
-  std::string out;
-  auto header = static_cast<std::uint32_t>(bytes.size() << 2U) | mode;
-  for (; header >= 0x80; header >>= 7U) out += static_cast<char>(header | 0x80U);
-  out += static_cast<char>(header);
-  return out.append(bytes);
-}
-
-// Packs as any peer would.
-std::string packed(std::string_view plain) {
-  Packer packer({3, kPackWindowLog}, false);
-  std::string out;
-  packer.pack(plain, out);
-  return out;
-}
-
-std::string begins_packing() { return framed(FrameType::kPacked, 0, encode_packed(kPackFormat)); }
-
-}  // namespace
 
 TEST_CASE("between zones both directions are packed, and arrive as they were sent") {
   const bool plaintext = GENERATE(false, true);
@@ -122,6 +64,7 @@ TEST_CASE("a region makes another zone of the same name") {
 
 TEST_CASE("what the group has on record of a peer counts for more than what it says") {
   const bool lies_away = GENERATE(true, false);
+  LogCapture log;
   // It says that it stands elsewhere, and is next door; and the other way round.
   Pair pair([&](LinkSettings& settings) { settings.zone = lies_away ? "z2" : "z1"; });
   pair.host.on_new = echo;
@@ -130,6 +73,10 @@ TEST_CASE("what the group has on record of a peer counts for more than what it s
     return PeerPlace{lies_away ? "z1" : "z2", ""};
   });
   there_and_back(pair, lines(500'000));
+  const std::string told = log.of("zone_mismatch");
+  CHECK(std::count(told.begin(), told.end(), '\n') == 1);
+  CHECK(told.find(std::string(" node=near says=") +
+                  (lies_away ? "z2 record=z1" : "z1 record=z2")) != std::string::npos);
   // Each side decides for what it sends; what the other sends is read either way.
   CHECK(traffic(pair.far, "near")->zone == (lies_away ? "z1" : "z2"));
   CHECK(traffic(pair.far, "near")->packed.get() == (lies_away ? 0 : 1));
@@ -357,4 +304,13 @@ TEST_CASE("replication has a wide window, on a link that was made for something 
   }
   const PeerTraffic* seen = traffic(pair.far, "near");
   CHECK(of(seen->out.wire, LinkKind::kTunnels) < noise.size());
+}
+
+TEST_CASE("a peer that stands where it says is no news") {
+  LogCapture log;
+  Pair pair(stands_elsewhere);
+  pair.host.on_new = echo;
+  pair.far.links.set_places([](std::string_view) { return PeerPlace{"z2", ""}; });
+  there_and_back(pair, lines(1000));
+  CHECK(log.of("zone_mismatch").empty());
 }
