@@ -26,6 +26,7 @@ enum class Defect : std::uint8_t {
   kTwoVotersAtOnce,        // the electorate changes again before a majority knows the last change
   kHandOverWithoutTarget,  // a successor leads before it has all that the old leader had
   kRemovedVoterCounts,     // the lease is counted with the grants of voters that were taken out
+  kQuorumByOwnView,        // a near node goes by what itself knows of how many copies a quorum is
   kRemovalAnsweredEarly,   // a change of members is said to be done before a majority has it
   kWriteAfterLease,        // the leader goes by its lease for longer than it was granted
   kEpochsCompared,         // an offset of an older epoch is taken for one of this epoch

@@ -153,6 +153,8 @@ inline constexpr std::size_t kRememberedScriptsBytesMax = 16 * kMiB;
 
 // How long a `quorum` write waits for the voters at the least: hold_timeout_ms, but not less.
 inline constexpr std::uint32_t kQuorumMsLeast = 1000;
+// ... of which one WAIT blocks for so long: then it is asked again, by what is needed now.
+inline constexpr std::uint32_t kQuorumSliceMs = 200;
 // Reads at a replica: proofs of its freshness that are kept; a replica that is silent for so long
 // while it owes an answer is read no more, and its reads go to the primary.
 inline constexpr std::size_t kFreshnessProofsMax = 256;
@@ -180,6 +182,9 @@ inline constexpr std::uint32_t kWriteDelayUsMax = 10'000'000;
 // offsets are kept, to compare an answer with what there was when it was asked for.
 inline constexpr std::uint64_t kDrownedRamps = 4;
 inline constexpr std::uint32_t kOwnOffsetsKeptMs = 3000;
+// A link is told a delay when it is another by one part in so many, and not more often than that.
+inline constexpr std::uint32_t kPaceNewsParts = 10;
+inline constexpr std::uint64_t kPaceTellMs = 100;
 
 // --- The local Redis, driven by its azimuth ------------------------------------------------------
 

@@ -416,6 +416,7 @@ LeadershipOutbox Leadership::take_outbox() {
   out.sends = std::exchange(m.sends, {});
   out.order = m.order;
   out.view_changed = std::exchange(m.view_changed, false);
+  if (m.change && !m.change->told_at) m.change->told_at = m.last_now;
   out.events = std::exchange(m.events, {});
   out.results = std::exchange(m.results, {});
   return out;

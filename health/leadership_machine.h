@@ -161,6 +161,9 @@ struct Leadership::Machine {
     Electorate next;
     std::string node;
     Instant since{};
+    // When the view that asks for the next electorate's copies was given out, too. What is
+    // acknowledged from then on is held by so many; what was acknowledged earlier had been written.
+    std::optional<Instant> told_at;
     std::optional<std::uint64_t> copied_at;  // copies are counted from this offset on
     Instant counted_from{};
   };

@@ -10,6 +10,8 @@
 #include <string>
 #include <string_view>
 
+#include "conf/instant.h"
+
 namespace azimuth {
 
 enum class OrderKind : std::uint8_t {
@@ -29,6 +31,12 @@ struct RedisOrder {
   std::string replid;
 
   friend bool operator==(const RedisOrder&, const RedisOrder&) = default;
+};
+
+// When the facts were asked for: no fact itself, and alone no news.
+struct AskedAt {
+  Instant at{};
+  friend bool operator==(const AskedAt&, const AskedAt&) { return true; }
 };
 
 // What the local Redis was when it was last asked; see health/redis_state.h for the fields' origin.
@@ -52,6 +60,8 @@ struct LocalRedis {
   // tunnel cut and `link_up` false, so that `offset` grows no more: a voter's promise states it.
   OrderKind done = OrderKind::kFence;
   std::uint64_t done_epoch = 0;
+  // All that had been written by then is within `offset`.
+  AskedAt asked;
 
   friend bool operator==(const LocalRedis&, const LocalRedis&) = default;
 };

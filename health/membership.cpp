@@ -123,7 +123,9 @@ std::optional<Leadership::Machine::Change> Leadership::Machine::wanted_change(In
 }
 
 // Before an electorate is changed, `quorum` writes are held by as many copies as the next one needs
-// (view.quorum_copies says so at once); what was acknowledged earlier must have reached as many.
+// (view.quorum_copies says so at once); what was acknowledged earlier must have reached as many. Who
+// acknowledges, here or at another node, goes by the view that was in force when Redis's answer was
+// read (proxy/group/quorum_count.h): so it is enough that Redis was asked for its offset after that.
 void Leadership::Machine::membership_progress(Instant now) {
   if (!lead || !leading(now) || !lead->ready || hand_over) {
     change.reset();
@@ -145,7 +147,7 @@ void Leadership::Machine::membership_progress(Instant now) {
 
 bool Leadership::Machine::copies_are_there(Instant now) {
   if (!change->copied_at) {
-    if (now < change->since + times.renew + times.renew) return false;
+    if (!change->told_at || redis.asked.at <= *change->told_at) return false;
     change->copied_at = redis.offset;
     change->counted_from = now;
   }

@@ -195,6 +195,7 @@ Instant RedisPilot::next_wakeup() const {
 void RedisPilot::Machine::send(Instant now, std::vector<std::string> words, Asked question) {
   if (asked.empty()) progress = now;
   out.commands.push_back(std::move(words));
+  question.when = now;
   asked.push_back(std::move(question));
 }
 
@@ -266,6 +267,7 @@ void RedisPilot::Machine::answer(Instant now, const Asked& question, const Pilot
       if (error) return refused(now, "INFO", reply.text);
       accepted(now, "INFO");
       round_orders = question.orders;
+      round_asked = question.when;
       return answer_info(reply);
     case Question::kRole:
       role_read = !error;
@@ -393,6 +395,7 @@ void RedisPilot::Machine::update_facts(Instant now) {
   next.offset = static_cast<std::uint64_t>(std::max<std::int64_t>(known.offset, 0));
   if (replica && !link_up) next.offset = std::max(next.offset, extras.own_offset);
   if (tap_attached && tap_replid == next.replid) next.offset = std::max(next.offset, tap_offset);
+  next.asked.at = round_asked;
   if (!next.master) lead_done = false;
   if (leads()) lead_done = true;
   judge_done(next);
@@ -404,8 +407,9 @@ void RedisPilot::Machine::update_facts(Instant now) {
 }
 
 void RedisPilot::Machine::publish(const LocalRedis& next) {
-  if (next == facts) return;
+  const bool news = next != facts;
   facts = next;
+  if (!news) return;
   out.facts_changed = true;
 }
 

@@ -70,6 +70,7 @@ struct RedisPilot::Machine {
     std::string name;
     std::string text;          // for the event that tells of its success
     std::uint64_t orders = 0;  // kInfo: those given before it was asked
+    Instant when{};
   };
   struct Refusal {
     std::string text;  // empty: one that passes by itself
@@ -149,6 +150,7 @@ struct RedisPilot::Machine {
   std::string told_unsaved;                   // the process that was told to keep nothing
   bool info_read = false, role_read = false;  // in this round
   std::uint64_t round_orders = 0;             // given before it was asked
+  Instant round_asked{};                      // the last one that was answered
   bool told_down = false;
   std::map<std::string, Refusal> refusals;  // by what was refused
   std::optional<std::int64_t> fence_sent;   // the last value sent on this connection

@@ -41,7 +41,8 @@ struct Topology {
   std::vector<Member> members;
   int primary = -1;  // -1: vacant, writes are held
   int local = -1;    // the member of this very node; -1: a sidecar
-  // Copies beside the primary's own that every election must find one of: what `quorum` waits for.
+  // While this node leads: copies beside its own that every election must find one of. What judges a
+  // `quorum` write is looked up later than this is posted (proxy/group/quorum_count.h).
   unsigned quorum_replicas = 0;
   // Of the history that goes on, as far as it is known: the last one is `epoch`'s. Empty: not
   // known.

@@ -215,7 +215,7 @@ const char* Worker::forward_run(Client& client, const BlockRef& block, const cha
   }
   if (tags() && !carry_floor(client)) [[unlikely]]
     return p;  // it has to be told
-  // There each write has a WAIT of its own behind it.
+  // There it is for each to say whether a quorum is awaited for it.
   if (upstream.role() == Role::kDedicated && wants_quorum(client)) return p;
   const bool replica = upstream.role() == Role::kReplica;
   const bool reads_only = upstream.role() == Role::kReads || replica;

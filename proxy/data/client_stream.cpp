@@ -114,7 +114,6 @@ bool Worker::splice_stream(Client& client) {
 void Worker::end_stream(Client& client) {
   client.stream.reset();
   client.dedicated->ask_tag();
-  client.dedicated->ask_quorum();
   if (draining_) client.close_after_flush = true;
   if (client.inflight == 0) drained(client);
 }

@@ -116,6 +116,7 @@ Step subscribe(Worker& worker, Client& client, const Request& request, const Com
 // From here on the bytes of this client and its own connection pass unread, both ways.
 Step opaque(Worker& worker, Client& client, const Request& request, const CommandRow& row) {
   if (!own_connection(worker, client)) return Step::kWait;
+  if (worker.wants_quorum(client) && !drained_or_wait(client)) return Step::kWait;
   worker.record_command(&row, CommandRoute::kDedicated);
   client.opaque = true;
   client.session.monitoring = row.handling == Handling::kMonitor;

@@ -139,9 +139,9 @@ void Upstream::flush() {
   if (held_ && stream_ != nullptr && quiet()) leave_far();
   if (role_ < Role::kDedicated) ask_tag();
   gate_open_ = false;
-  // (While one is awaited, what comes is collected for the next.)
-  if (role_ == Role::kQuorum && waits_ == 0) ask_quorum();
   if (state_ != State::kReady || want_write_) return;
+  // (While one is awaited, what comes is collected for the next.)
+  if (quorum_due_ && waits_ == 0 && !ask_quorum()) return;
   if (held_ && send_until_ == UINT64_MAX) send_until_ = end_of_begun();
   if (waits_ != 0 && batch_until_ == 0) batch_until_ = end_of_batch();
   const uint64_t until = waits_ != 0 ? std::min(batch_until_, send_until_) : send_until_;
@@ -236,6 +236,7 @@ void Upstream::on_readable() {
   worker_.metrics().upstream_bytes_in.add(static_cast<uint64_t>(n));
   worker_.received(static_cast<size_t>(n));
   heard_ms_ = worker_.now_ms();
+  if (waits_ != 0) worker_.look_at_quorum();  // not earlier: quorum_count.h
   // The block may be replaced while replies make clients go on; this reference keeps ours.
   const BlockRef block = space.block;
   consume(block, space.data, space.data + n);
@@ -261,7 +262,7 @@ bool Upstream::owes_clients() {
   for (size_t i = 0; i < entries_.size(); ++i) {
     if (!entries_[i].injected) return true;
   }
-  return false;
+  return waits_ != 0;
 }
 
 void Upstream::consume(const BlockRef& block, const char* p, const char* end) {
@@ -304,7 +305,7 @@ void Upstream::consume(const BlockRef& block, const char* p, const char* end) {
 // Whole replies to plain requests of one client that stand side by side: most of the traffic. They
 // are told apart only to know where each ends.
 const char* Upstream::consume_run(const BlockRef& block, const char* p, const char* end) {
-  if (pubsub || reply_started_ || in_push_ || entries_.empty()) return p;
+  if (pubsub || reply_started_ || in_push_ || entries_.empty() || !held_replies_.empty()) return p;
   const Entry first = entries_.front();
   const char* const begin = p;
   size_t kept = 0;
@@ -399,9 +400,9 @@ void Upstream::deliver(const BlockRef& block, const char* p, size_t n, bool done
   const Entry& entry = entries_.front();
   reply_bytes_ += n;
   shown_ = shown_ || !entry.injected;
-  if (entry.kind == EntryKind::kCollect || entry.quorum || judges_error(entry)) {
+  if (entry.kind == EntryKind::kCollect || holds(entry) || judges_error(entry)) {
     collected_.append(p, n);
-    if (entry.quorum) {
+    if (holds(entry)) {
       const uint64_t most = worker_.settings().limits.client_output_bytes_max;
       while (collected_.size() + held_bytes_ > most) cut_largest_holder();
     } else if (collected_.size() > kCollectedBytesMax) {
@@ -420,14 +421,15 @@ void Upstream::finish_front() {
   front_offset_ += entry.size;
   if (entry.retained) retained_.pop(entry.size);
   const size_t bytes = std::exchange(reply_bytes_, 0);
-  if (entry.kind == EntryKind::kCollect || entry.quorum) {
+  const bool held = holds(entry);
+  if (entry.kind == EntryKind::kCollect || held) {
     std::string reply = std::move(collected_);
     collected_.clear();
-    if (entry.quorum) {
+    if (held) {
       held_bytes_ += reply.size();
       held_replies_.push_back({entry, std::move(reply)});
     } else if (entry.topic == Topic::kQuorum) {
-      release_quorum(reply, entry.command);
+      on_waited(reply, entry);
     } else if (entry.topic == Topic::kTag) {
       take_tag(reply);
     } else if (entry.topic == Topic::kGate) {

@@ -164,8 +164,9 @@ class Upstream final : private StreamUser {
   void send_more(const BlockRef& block, std::string_view bytes);
   // The same, from the socket `from` and at most so many; how many, 0 where they must be received.
   size_t splice_request(int from, size_t most);
-  // Behind writes of durability `quorum`: their replies wait for the answer to this.
-  void ask_quorum();
+  // How many replicas a quorum takes may have changed at this node's own primary: what is
+  // outstanding there is judged by no less than that.
+  void on_quorum(unsigned since);
   // Behind requests to the primary: the position that they have got to (positions.cpp).
   void ask_tag();
   // The same for nobody: how far the primary is (session/freshness.h).
@@ -272,7 +273,7 @@ class Upstream final : private StreamUser {
   // At the pace of the client at its front, which keeps nobody's memory but its own.
   bool reads_slowly() const { return paused_; }
   size_t outstanding() const { return entries_.size(); }
-  // ... but for what azimuth has asked for itself.
+  // ... but for what azimuth has asked for itself, and what stops nobody.
   bool owes_clients();
   size_t queued_bytes() const { return out_.size(); }
   bool full() const {
@@ -315,6 +316,7 @@ class Upstream final : private StreamUser {
   void on_stream_data(const BlockRef& block, std::string_view bytes) override;
   void on_stream_writable() override;
   void on_stream_hold() override;
+  void on_stream_quorum(uint16_t replicas) override;
   void on_stream_end(StreamEnd end, uint64_t delivered) override;
   void connect_far(const SocketAddress& address, const std::string& node, StreamKind kind,
                    uint64_t epoch);
@@ -344,7 +346,19 @@ class Upstream final : private StreamUser {
   void deliver_opaque(const BlockRef& block, const char* p, const char* end);
   void deliver(const BlockRef& block, const char* p, size_t n, bool done);
   void finish_front();
-  void release_quorum(std::string_view answer, unsigned replicas);
+  // upstream_quorum.cpp
+  bool ask_quorum();
+  std::optional<unsigned> quorum_replicas();
+  std::optional<size_t> wait_place();
+  bool put_wait(size_t at, unsigned replicas, uint32_t since_us);
+  void put_in_front(size_t at, const Entry& entry, std::string_view bytes);
+  // Its reply is held until enough voters have what stands in front of it.
+  bool holds(const Entry& entry) const {
+    return entry.quorum ||
+           (!held_replies_.empty() && !entry.injected && entry.kind != EntryKind::kDiscard);
+  }
+  void on_waited(std::string_view answer, const Entry& wait);
+  void release_quorum(bool enough);
   void cut_largest_holder();
   void note_sent(const Entry& entry);
   void add_part(const std::shared_ptr<Scope>& scope, uint64_t asked);
@@ -412,7 +426,7 @@ class Upstream final : private StreamUser {
   std::vector<HeldReply> held_replies_;
   size_t held_bytes_ = 0;
   std::set<std::string, std::less<>> loaded_;  // by load_script(), since it was last lost
-  bool quorum_due_ = false;                    // a write was queued since ask_quorum()
+  bool quorum_due_ = false;                    // a write was queued, and no WAIT behind it
   // Those in the queue of `tags_` wait for their position.
   BatchTag open_tag_;
   bool tag_due_ = false;
@@ -421,8 +435,9 @@ class Upstream final : private StreamUser {
   // What each ROLE in front of reads at a replica must show; the last one may still rise.
   std::deque<ReadGate> gates_;
   bool gate_open_ = false;
-  uint64_t heard_ms_ = 0;  // when the replica last said something
-  size_t waits_ = 0;       // WAITs of ask_quorum() that are not answered
+  uint64_t heard_ms_ = 0;      // when the replica last said something
+  size_t waits_ = 0;           // WAITs of ask_quorum() that are not answered: none or one
+  unsigned quorum_since_ = 0;  // the largest number of replicas that was said since it was asked
   // Behind the first of them nothing is sent: in queued_total_'s count; 0: it is not looked up yet.
   uint64_t batch_until_ = 0;
   // Bytes ever queued; those taken out of the queue by the socket or the stream; and those that

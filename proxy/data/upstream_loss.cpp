@@ -72,10 +72,7 @@ void Upstream::queue_settled(const Settled& settled) {
   }
   if (settled.entry.evalsha) worker_.load_lost_script(*this, settled.bytes);
   send(settled.entry, {}, settled.bytes);
-  if (role_ == Role::kDedicated) {
-    ask_tag();
-    ask_quorum();
-  }
+  if (role_ == Role::kDedicated) ask_tag();
   worker_.metrics().commands_resent.add();
 }
 
@@ -176,12 +173,12 @@ std::vector<Entry> Upstream::take_outstanding() {
       if (Client* client = worker_.client(front.client)) worker_.cut(*client, CutReason::kUpstream);
     }
   }
-  if (!held_replies_.empty()) release_quorum({}, 0);
+  if (!held_replies_.empty()) release_quorum(false);
   drop_tags();  // whoever waits for one asks again, at the primary
   gates_.clear();
   loaded_.clear();
   gate_open_ = false;
-  batch_until_ = waits_ = 0;
+  batch_until_ = waits_ = quorum_since_ = 0;
   quorum_due_ = reply_started_ = in_push_ = false;
   reply_bytes_ = 0;
   cursor_ = ReplyCursor();

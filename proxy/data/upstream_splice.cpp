@@ -29,7 +29,7 @@ bool Upstream::splice_reply() {
   if (fd_ < 0 || !reply_started_ || in_push_ || cursor_.body_left() < kSpliceLeftMin) return false;
   const Entry& entry = entries_.front();
   const bool passes = (entry.kind == EntryKind::kReply || entry.kind == EntryKind::kNotify) &&
-                      !entry.silent && !entry.quorum && !judges_error(entry);
+                      !entry.silent && !holds(entry) && !judges_error(entry);
   Client* const client = passes ? worker_.client(entry.client) : nullptr;
   if (client == nullptr || client->output_size() != 0 || client->want_write) return false;
   const uint64_t left = cursor_.body_left();

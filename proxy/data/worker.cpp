@@ -57,6 +57,7 @@ Worker::Worker(Process& process, unsigned index, std::shared_ptr<const Settings>
   }
   default_identity_ = &identity(false, "default", "", 2, 0);
   if (links_) links_->on_pace_changed([this] { renew_pace(); });
+  if (links_) links_->set_quorum(process_.lease.quorum);
 }
 
 Worker::~Worker() { AZIMUTH_CHECK(uv_loop_close(&loop_) == 0); }
@@ -345,6 +346,7 @@ void Worker::set_topology(std::shared_ptr<const Topology> topology, SocketAddres
   retarget(target_of(*topology_));
   replica_.set_topology(*topology_);
   renew_pace();
+  look_at_quorum();
   if (relays_) {
     const bool reads =
         topology_->local >= 0 && topology_->local != topology_->primary &&
@@ -445,12 +447,9 @@ void Worker::forward(Client& client, Upstream& upstream, Entry entry, const Bloc
   }
   if (entry.evalsha && !bytes.empty()) load_lost_script(upstream, bytes);
   upstream.send(entry, block, bytes);
-  // On a connection of its own at once: a WAIT may not come to stand inside the next MULTI. (Where
-  // the request streams, when that is over.)
-  if (upstream.role() == Role::kDedicated && !bytes.empty()) {
-    upstream.ask_tag();
-    upstream.ask_quorum();
-  }
+  // On a connection of its own at once: it may not come to stand inside the next MULTI. (Where the
+  // request streams, when that is over.)
+  if (upstream.role() == Role::kDedicated && !bytes.empty()) upstream.ask_tag();
 }
 
 void Worker::load_lost_script(Upstream& upstream, std::string_view evalsha) {

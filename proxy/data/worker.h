@@ -213,6 +213,9 @@ class Worker {
   Replica& replica() { return replica_; }
   const Replica& replica() const { return replica_; }
   unsigned index() const { return index_; }
+  // How many replicas a `quorum` write takes at this node's own primary may have changed: said to
+  // all that await an answer there (upstream_quorum.cpp).
+  const QuorumCount::Seen& look_at_quorum();
   WritePace& pace() { return pace_; }
 
   // --- for the commands that azimuth answers (local_commands.cpp, client_commands.cpp)
@@ -403,6 +406,7 @@ class Worker {
   Replica replica_;
   WritePace pace_;
   uint32_t own_pace_us_ = 0;
+  QuorumCount::Seen quorum_;
   uint32_t batches_ = 0;
   uint32_t sharing_ = 0;  // clients that have a scope
   std::optional<Relays> relays_;

@@ -105,7 +105,10 @@ void Worker::set_pace(uint32_t delay_us) {
 void Worker::renew_pace() {
   uint32_t delay_us = 0;
   if (target_.kind == TargetKind::kNear && !holding_) delay_us = own_pace_us_;
-  if (target_.kind == TargetKind::kFar) delay_us = links_->pace_us(target_.address);
+  // (The primary's settings may be others: nobody waits here for longer than this node holds.)
+  if (target_.kind == TargetKind::kFar)
+    delay_us = static_cast<uint32_t>(std::min<uint64_t>(
+        links_->pace_us(target_.address), uint64_t{settings_->hold.timeout_ms} * 1000));
   pace_.set(delay_us);
 }
 

@@ -189,7 +189,7 @@ void Group::share_facts(Instant now) {
   NodeRecord record = gossip_.self();
   if (redis_) {
     const LocalRedis& facts = redis_->pilot().facts();
-    if (facts != told_) {
+    if (facts != told_ || facts.asked.at != told_.asked.at) {
       told_ = facts;
       if (facts.done == OrderKind::kLead) lease_.set_process(process_of(facts.run_id));
       if (facts.done == OrderKind::kFollow && facts.done_epoch != followed_epoch_) {
@@ -322,6 +322,9 @@ std::uint64_t Group::fed_epoch() const {
 
 void Group::set_lease() {
   const GroupView& view = leadership_.view();
+  if (view.leading) {
+    lease_.quorum.set(view.epoch, std::max<std::size_t>(view.quorum_copies, 1) - 1);
+  }
   if (view.leading && has_say()) {
     lease_.set(view.epoch, view.lease_until);
   } else {

@@ -12,6 +12,7 @@
 #include <cstdint>
 
 #include "proxy/clock.h"
+#include "proxy/group/quorum_count.h"
 
 namespace azimuth {
 
@@ -42,6 +43,9 @@ class Lease {
   void set_process(std::uint64_t process) { process_.store(process); }
   bool any_process() const { return process_.load() == kAnyProcess; }
   bool is_promoted(std::uint64_t process) const { return process_.load() == process; }
+
+  // Of the epoch that this node leads.
+  QuorumCount quorum;
 
  private:
   std::atomic<std::uint64_t> process_{kNoProcess};

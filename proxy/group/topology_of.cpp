@@ -57,36 +57,16 @@ MemberStatus member_status(const GroupSight& sight, const NodeRecord& record) {
   return member;
 }
 
-// A node that has just started, or has no part in leadership, does not know the electorate: what it
-// has heard of must do, and how many members the group was to have. Too few would let a write be
-// acknowledged that an election need not find.
-unsigned quorum_replicas_of(const GroupSight& sight) {
-  const auto beside_the_primary = [](std::size_t voters) {
-    return voters == 0 ? 0 : voters - (voters / 2 + 1);
-  };
-  std::size_t voters = 0, members = 0;
-  for (const NodeRecord* each : nodes_of(sight)) {
-    voters += each->wants_vote;
-    members += each->member;
-  }
-  const std::size_t expected = sight.self.bootstrap_expect;
-  // The primary's own copy is one of the view's.
-  std::size_t replicas = std::max<std::size_t>(sight.view.quorum_copies, 1) - 1;
-  if (sight.view.electorate.version == 0) {
-    const std::size_t holders = std::max({members, expected, std::size_t{1}});
-    replicas = std::max(replicas, std::min(beside_the_primary(voters), holders - 1));
-    replicas = std::max(replicas, beside_the_primary(expected));
-  }
-  return static_cast<unsigned>(replicas);
-}
-
 }  // namespace
 
 Topology topology_of(const GroupSight& sight) {
   Topology topology;
   topology.epoch = sight.view.epoch;
   topology.holding = sight.view.handing_over;
-  topology.quorum_replicas = quorum_replicas_of(sight);
+  // (The primary's own copy is one of the view's.)
+  if (sight.view.leading)
+    topology.quorum_replicas =
+        static_cast<unsigned>(std::max<std::size_t>(sight.view.quorum_copies, 1) - 1);
   topology.removed = sight.view.electorate.removed;
   if (!sight.forks.empty() && sight.forks.back().epoch == sight.view.epoch) {
     for (const Fork& each : sight.forks) topology.starts.push_back({each.epoch, each.begin});

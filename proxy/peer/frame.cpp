@@ -11,7 +11,7 @@ namespace {
 
 bool known(std::uint8_t type) {
   return type >= static_cast<std::uint8_t>(FrameType::kHello) &&
-         type <= static_cast<std::uint8_t>(FrameType::kNote);
+         type <= static_cast<std::uint8_t>(FrameType::kQuorum);
 }
 
 }  // namespace
@@ -131,6 +131,19 @@ std::optional<std::uint32_t> decode_pace(std::string_view payload) {
   const std::uint64_t delay_us = in.number();
   if (!in.ok()) return std::nullopt;
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(delay_us, kWriteDelayUsMax));
+}
+
+std::string encode_quorum(std::uint16_t replicas) {
+  WireWriter out;
+  out.number(replicas);
+  return out.take();
+}
+
+std::optional<std::uint16_t> decode_quorum(std::string_view payload) {
+  WireReader in(payload);
+  const std::uint64_t replicas = in.number(UINT16_MAX);
+  if (!in.ok()) return std::nullopt;
+  return static_cast<std::uint16_t>(replicas);
 }
 
 bool FrameReader::read_header(const char*& p, const char* end) {

@@ -35,6 +35,7 @@ enum class FrameType : std::uint8_t {
   kPacked = 10,  // plain text; all that follows it in its direction is packed (proxy/peer/pack.h)
   kPace = 11,    // how many microseconds each write is to wait; of the link
   kNote = 12,    // of a tunnel: how the sync goes on (health/sync_choice.h)
+  kQuorum = 13,  // how many replicas must hold a `quorum` write; of the link
 };
 
 // What a stream is for; said when it is opened.
@@ -76,6 +77,7 @@ std::string encode(const EndFrame& frame);
 std::string encode_window(std::uint64_t credit);
 std::string encode_packed(std::uint32_t format);
 std::string encode_pace(std::uint32_t delay_us);
+std::string encode_quorum(std::uint16_t replicas);
 std::optional<HelloFrame> decode_hello(std::string_view payload);
 // A kind that this release does not know comes back as it is, to be refused.
 std::optional<OpenFrame> decode_open(std::string_view payload);
@@ -84,6 +86,7 @@ std::optional<std::uint64_t> decode_window(std::string_view payload);
 std::optional<std::uint32_t> decode_packed(std::string_view payload);
 // A delay that is longer than any setting makes it is cut.
 std::optional<std::uint32_t> decode_pace(std::string_view payload);
+std::optional<std::uint16_t> decode_quorum(std::string_view payload);
 
 // Writes a header to `to`, which has room for kFrameHeaderBytes. `size` <= kLinkFrameBytesMax.
 void write_frame_header(char* to, FrameType type, std::uint32_t stream, std::size_t size);

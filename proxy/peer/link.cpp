@@ -241,6 +241,7 @@ void Link::on_tick(std::uint64_t now_ms) {
       put_frame(FrameType::kPing, 0, {});
     }
   }
+  if (!opener_) tell_pace(now_ms);
   if (grown_ && plain_.empty() && now_ms - heard_ms_ >= kQuietMs) {
     grown_ = false;
     std::string().swap(plain_);

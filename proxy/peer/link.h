@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -52,6 +53,9 @@ class StreamUser {
   virtual void on_stream_hold() = 0;
   // The other side tells something beside the bytes, in order with them.
   virtual void on_stream_note(std::string_view) {}
+  // Of kCommands, where we made the link: Stream::quorum() is another number, in order with the
+  // bytes.
+  virtual void on_stream_quorum(std::uint16_t) {}
   // The stream is gone, and its pointer with it. `delivered`: of the bytes that send() took, so
   // many may have reached the far Redis and those behind them have not, for sure (kDone, kRefused);
   // 0 where nothing can have; kDeliveredUnknown: not known (kLost).
@@ -77,6 +81,9 @@ class Stream {
   std::uint64_t epoch() const { return epoch_; }
   // The node that the peer says it is; it has shown that it knows the cluster key.
   const std::string& peer_node() const;
+  // How many replicas must hold a `quorum` write there, as the far side has said; of kCommands it
+  // says so before on_stream_open().
+  std::optional<std::uint16_t> quorum() const;
   // Bytes that send() has taken so far.
   std::uint64_t sent() const { return sent_; }
 
@@ -147,10 +154,13 @@ class Link {
   void die(LinkFault fault, std::string_view why);
   // This process stood still: its peers were not silent.
   void excuse_silence(std::uint64_t now_ms) { heard_ms_ = now_ms; }
-  // How long the peer, as the primary, wants each write to wait; and tells it the same (of a link
-  // that it has made).
+  // How long the peer, as the primary, wants each write to wait.
   std::uint32_t pace_us() const { return pace_us_; }
-  void tell_pace(std::uint32_t delay_us);
+  // What links that the peer has made are told of the primary here, as long as they carry commands:
+  // the delay, where it is news; how many replicas a quorum takes, `since` it was last told and
+  // now.
+  void tell_pace(std::uint64_t now_ms);
+  void tell_quorum(std::uint16_t since, std::uint16_t now);
 
   bool up() const { return state_ == State::kUp; }
   bool dead() const { return state_ == State::kDead; }
@@ -181,6 +191,7 @@ class Link {
   void on_end(Stream& stream, std::string_view payload);
   void on_window(Stream& stream, std::string_view payload);
   void on_pace(std::string_view payload);
+  void on_quorum(std::string_view payload);
   void on_data(const BlockRef& block, std::uint32_t id, std::string_view bytes);
   void feed_starved();
   Stream* find(std::uint32_t id);
@@ -229,11 +240,14 @@ class Link {
   std::unordered_map<std::uint32_t, std::unique_ptr<Stream>> streams_;
   Stream* last_found_ = nullptr;
   std::vector<std::uint32_t> starving_;
-  std::uint32_t pace_us_ = 0;
-  std::uint32_t last_id_ = 0;      // the highest stream number so far
-  std::uint64_t deadline_ms_ = 0;  // of the handshake
-  bool heard_ = false;             // anything at all
-  bool grown_ = true;              // its buffers may be large
+  std::uint32_t pace_us_ = 0;            // that the peer has told, or has been told
+  std::uint64_t pace_told_ms_ = 0;       // when it was told
+  std::optional<std::uint16_t> quorum_;  // that the peer has told
+  std::size_t commands_ = 0;             // streams of that kind that the peer has opened
+  std::uint32_t last_id_ = 0;            // the highest stream number so far
+  std::uint64_t deadline_ms_ = 0;        // of the handshake
+  bool heard_ = false;                   // anything at all
+  bool grown_ = true;                    // its buffers may be large
   std::uint64_t heard_ms_ = 0;
   std::uint64_t pinged_ms_ = 0;
   std::uint64_t used_ms_ = 0;                 // when it last had a stream

@@ -28,6 +28,12 @@ std::size_t counted_as(StreamKind kind) {
 
 constexpr auto kControlFrames = static_cast<std::size_t>(LinkKind::kControl);
 
+bool is_news(std::uint32_t told_us, std::uint32_t delay_us) {
+  if (told_us == 0 || delay_us == 0) return told_us != delay_us;
+  const std::uint64_t by = told_us > delay_us ? told_us - delay_us : delay_us - told_us;
+  return by * kPaceNewsParts >= told_us;
+}
+
 }  // namespace
 
 // --- one end of a stream -----------------------------------------------------------------------
@@ -58,6 +64,9 @@ std::size_t Stream::room() const {
 }
 
 std::size_t Stream::send(const iovec* pieces, int count) {
+  // What a relay has just read of Redis: the number that judges it goes in front of it. Here, and
+  // not where it is read, since all that is read is sent at once (Pipe keeps nothing back).
+  if (!gone_ && kind_ == StreamKind::kCommands && !link_->opener_) link_->links_.look_at_quorum();
   std::size_t wanted = 0;
   for (int i = 0; i < count; ++i) wanted += pieces[i].iov_len;
   const std::size_t n = std::min(wanted, room());
@@ -96,6 +105,10 @@ void Stream::note_consumed(std::size_t n) {
 }
 
 const std::string& Stream::peer_node() const { return link_->peer().node; }
+
+std::optional<std::uint16_t> Stream::quorum() const {
+  return link_ != nullptr ? link_->quorum_ : std::nullopt;
+}
 
 void Stream::opened() {
   if (!gone_) link_->put_frame(FrameType::kOpened, id_, {});
@@ -228,6 +241,7 @@ void Link::forget(Stream& stream) {
   if (last_found_ == &stream) last_found_ = nullptr;
   const auto at = streams_.find(stream.id_);
   AZIMUTH_CHECK(at != streams_.end());
+  commands_ -= !opener_ && stream.kind_ == StreamKind::kCommands;
   links_.bury(std::move(at->second));
   streams_.erase(at);
   links_.metrics().streams.add(-1);
@@ -277,6 +291,7 @@ void Link::on_frame(const FrameView& frame) {
   if (!up()) return protocol_error("a frame before HELLO");
   if (frame.type == FrameType::kOpen) return on_open(frame.stream, frame.bytes);
   if (frame.type == FrameType::kPace) return on_pace(frame.bytes);
+  if (frame.type == FrameType::kQuorum) return on_quorum(frame.bytes);
   if (frame.type == FrameType::kPing) return put_frame(FrameType::kPong, 0, {});
   if (frame.type == FrameType::kPong) return;
   if (frame.type == FrameType::kPacked) return on_packed(frame.bytes);
@@ -300,6 +315,7 @@ void Link::on_frame(const FrameView& frame) {
     case FrameType::kEnd:
       return on_end(*stream, frame.bytes);
     case FrameType::kPace:
+    case FrameType::kQuorum:
     case FrameType::kHello:
     case FrameType::kOpen:
     case FrameType::kData:
@@ -317,8 +333,37 @@ void Link::on_pace(std::string_view payload) {
   links_.tell_pace_changed();
 }
 
-void Link::tell_pace(std::uint32_t delay_us) {
-  if (up()) put_frame(FrameType::kPace, 0, encode_pace(delay_us));
+void Link::tell_pace(std::uint64_t now_ms) {
+  const std::uint32_t delay_us = links_.own_pace_us_;
+  if (commands_ == 0 || !is_news(pace_us_, delay_us)) return;
+  if (delay_us != 0 && now_ms - pace_told_ms_ < kPaceTellMs) return;  // the next tick is soon
+  pace_us_ = delay_us;
+  pace_told_ms_ = now_ms;
+  put_frame(FrameType::kPace, 0, encode_pace(delay_us));
+}
+
+// Nothing on a link overtakes: DATA that was put in front of it is in front of it. What still comes
+// behind it though it was read of Redis earlier is none, or harmless: it is judged by more than it
+// need be, and never by less, since who has asked goes by the largest number since.
+void Link::tell_quorum(std::uint16_t since, std::uint16_t now) {
+  if (commands_ == 0) return;
+  put_frame(FrameType::kQuorum, 0, encode_quorum(since));
+  if (now != since) put_frame(FrameType::kQuorum, 0, encode_quorum(now));
+}
+
+void Link::on_quorum(std::string_view payload) {
+  const auto replicas = decode_quorum(payload);
+  if (!replicas) return protocol_error("a QUORUM that makes no sense");
+  if (!opener_ || quorum_ == *replicas) return;
+  quorum_ = *replicas;
+  std::vector<std::uint32_t> told;
+  for (const auto& [id, stream] : streams_) {
+    if (stream->kind_ == StreamKind::kCommands) told.push_back(id);
+  }
+  for (const std::uint32_t id : told) {
+    Stream* const stream = dead() ? nullptr : find(id);
+    if (stream != nullptr) stream->user_->on_stream_quorum(*replicas);
+  }
 }
 
 void Link::on_hello(std::string_view payload) {
@@ -357,6 +402,11 @@ void Link::on_open(std::uint32_t id, std::string_view payload) {
   streams_.emplace(id, std::move(stream));
   links_.metrics().streams.add(1);
   if (frame->kind == StreamKind::kTunnel) note_tunnel();
+  if (frame->kind == StreamKind::kCommands) {
+    links_.look_at_quorum();
+    // Changes since the last one of these ended were not told; nobody waits for an answer here.
+    if (++commands_ == 1) links_.tell_primary(*this);
+  }
   links_.host_->on_stream_offered(offered);
   AZIMUTH_CHECK(offered.gone_ || offered.user_ != nullptr);
 }

@@ -123,8 +123,6 @@ void Links::on_link_up(Link& link) {
   if (link.opener()) {
     const auto at = peers_.find(link.name());
     if (at != peers_.end()) at->second.backoff.reset();
-  } else if (pace_us_ != 0) {
-    link.tell_pace(pace_us_);
   }
   log_event(LogLevel::kDebug, "link_up",
             {{"peer", link.name()},
@@ -155,7 +153,7 @@ void Links::on_link_dead(Link& link, bool was_up, LinkFault fault, std::string_v
     AZIMUTH_CHECK(at != peers_.end() && at->second.link.get() == &link);
     if (!was_up) note_failure(at->second, link.name(), why);
     buried_links_.push_back(std::move(at->second.link));
-    if (link.pace_us() != 0) tell_pace_changed();
+    pace_lost_ = pace_lost_ || link.pace_us() != 0;
   } else {
     const auto at = std::find_if(accepted_.begin(), accepted_.end(),
                                  [&](const auto& each) { return each.get() == &link; });
@@ -202,11 +200,25 @@ void Links::count_fault(LinkFault fault, bool was_up) {
   if (was_up) metrics_.links_lost.add();
 }
 
-// --- the pace of writes ------------------------------------------------------------------------
+// --- what the primary says ---------------------------------------------------------------------
 
 void Links::set_pace(std::uint32_t delay_us) {
-  if (std::exchange(pace_us_, delay_us) == delay_us) return;
-  for (const auto& link : accepted_) link->tell_pace(delay_us);
+  if (std::exchange(own_pace_us_, delay_us) == delay_us) return;
+  for (const auto& link : accepted_) link->tell_pace(now_ms());
+}
+
+void Links::look_at_quorum() {
+  if (quorum_ == nullptr) return;
+  const QuorumCount::Seen seen = quorum_->seen();
+  if (seen == quorum_told_) return;
+  const std::uint16_t since = seen.since(std::exchange(quorum_told_, seen));
+  for (const auto& link : accepted_) link->tell_quorum(since, seen.now);
+}
+
+// To one that had nothing to do with it so far.
+void Links::tell_primary(Link& link) {
+  if (quorum_told_.raises != 0) link.tell_quorum(quorum_told_.now, quorum_told_.now);
+  link.tell_pace(now_ms());
 }
 
 std::uint32_t Links::pace_us(const SocketAddress& address) const {
@@ -314,6 +326,7 @@ void Links::soon() {
 }
 
 void Links::on_soon() {
+  if (std::exchange(pace_lost_, false)) tell_pace_changed();
   std::vector<Ended> ended;
   ended.swap(ended_);
   for (Ended& each : ended) {

@@ -22,6 +22,7 @@
 #include "health/backoff.h"
 #include "proxy/control/metrics.h"
 #include "proxy/data/socket.h"
+#include "proxy/group/quorum_count.h"
 #include "proxy/peer/certificates.h"
 #include "proxy/peer/link.h"
 
@@ -99,13 +100,19 @@ class Links {
   // A connection that was accepted elsewhere.
   void accept(int fd);
 
-  // As the primary: tells all that have made a link, now and later, how long each write of theirs
-  // is to wait before it is sent here. 0: not at all.
+  // As the primary: tells all that send commands here, now and later, how long each write of theirs
+  // is to wait before it is sent. 0: not at all.
   void set_pace(std::uint32_t delay_us);
   // ... and what the node at `address` has told us; 0 where there is no link. `changed` is called
   // when it may be another.
   std::uint32_t pace_us(const SocketAddress& address) const;
   void on_pace_changed(std::function<void()> changed) { pace_changed_ = std::move(changed); }
+
+  // As the primary: tells the same ones how many replicas must hold a `quorum` write, in front of
+  // all that the streams of theirs are sent from then on. `count` outlives this.
+  void set_quorum(const QuorumCount& count) { quorum_ = &count; }
+  // It may have changed.
+  void look_at_quorum();
 
   // One write for each link. Calls no user.
   void flush();
@@ -159,6 +166,7 @@ class Links {
   void tell_pace_changed() {
     if (pace_changed_) pace_changed_();
   }
+  void tell_primary(Link& link);
   void count_fault(LinkFault fault, bool was_up);
   void make_room_for_handshake();
   std::unique_ptr<SecureChannel> make_channel(bool opener);
@@ -176,7 +184,10 @@ class Links {
   PackWork pack_;  // before the links, which give back what they have of it
   std::function<std::uint64_t()> random_;
   std::function<void()> pace_changed_;
-  std::uint32_t pace_us_ = 0;  // that the others are told
+  bool pace_lost_ = false;         // with a link: on_pace_changed() is due
+  std::uint32_t own_pace_us_ = 0;  // that the others are told
+  const QuorumCount* quorum_ = nullptr;
+  QuorumCount::Seen quorum_told_;
   std::shared_ptr<SecureChannelMaker> channels_;
   uv_timer_t* tick_ = nullptr;
   uv_timer_t* soon_ = nullptr;

@@ -49,6 +49,9 @@ void check_payload(std::string_view bytes) {
           end->end == StreamEnd::kLost);
   }
   if (const auto credit = decode_window(bytes)) AGREE(*credit <= kTunnelWindowBytes);
+  if (const auto replicas = decode_quorum(bytes)) {
+    AGREE(decode_quorum(encode_quorum(*replicas)) == *replicas);
+  }
   if (const auto pace = decode_pace(bytes)) AGREE(*pace <= kWriteDelayUsMax);
 }
 

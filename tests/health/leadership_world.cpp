@@ -263,7 +263,12 @@ void World::report_redis(const std::string& id) {
     }
   }
   const auto found = reported_.find(id);
-  if (found != reported_.end() && found->second == facts) return;
+  constexpr std::int64_t kRoundMs = 50;
+  facts.asked.at = Instant{now_};
+  const bool known = found != reported_.end() && found->second == facts;
+  const bool due =
+      redis_rounds && redis.alive && known && now_ >= found->second.asked.at.ms + kRoundMs;
+  if (known && !due) return;
   reported_[id] = facts;
   node.machine->on_redis(Instant{now_}, facts);
   collect(id);

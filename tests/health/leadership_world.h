@@ -96,6 +96,7 @@ class World {
   double loss = 0;
   std::int64_t delay = 1, jitter = 0;
   bool handed_over_drains = true;
+  bool redis_rounds = true;  // a Redis without news is heard all the same
   // What would leave may be seen, and swallowed by `false`.
   std::function<bool(const std::string& from, const std::string& to, const GroupMessage&)> filter;
 

@@ -66,6 +66,22 @@ TEST_CASE("I3: until a majority knows of a new voter a quorum does without its c
   CHECK(world.machine("a1").view().quorum_copies == 2);
 }
 
+TEST_CASE("I3: copies count from an offset that was asked for when all knew how many it takes") {
+  World world;
+  three(world);
+  world.write("x");
+  world.run(100);
+  world.redis_rounds = false;
+  world.add("d4");
+  world.start("d4");
+  const auto voters = [&] { return world.machine("a1").state().electorate.voters.size(); };
+  REQUIRE(world.run_until([&] { return world.machine("a1").view().quorum_copies == 3; }));
+  world.run(4000);
+  CHECK(voters() == 3);
+  world.redis_rounds = true;
+  REQUIRE(world.run_until([&] { return voters() == 4; }));
+}
+
 TEST_CASE("I3: a change of voters that died with its leader does not come back") {
   World world;
   const Words four{"a1", "b2", "c3", "d4"};

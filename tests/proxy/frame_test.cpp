@@ -127,6 +127,11 @@ TEST_CASE("payloads read back; what a newer release appends is skipped, what is 
   CHECK(decode_pace(encode_pace(123'456) + "more") == 123'456U);
   CHECK(decode_pace(encode_pace(UINT32_MAX)) == kWriteDelayUsMax);
   CHECK_FALSE(decode_pace(""));
+
+  CHECK(decode_quorum(encode_quorum(0)) == 0);
+  CHECK(decode_quorum(encode_quorum(UINT16_MAX) + "more") == UINT16_MAX);
+  CHECK_FALSE(decode_quorum(""));
+  CHECK_FALSE(decode_quorum(encode_pace(UINT16_MAX + 1)));
 }
 
 TEST_CASE("I6: an end for a reason that is not known promises nothing") {

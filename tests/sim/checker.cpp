@@ -216,7 +216,9 @@ void Checker::on_acked(std::size_t node, WriteId id, bool quorum) {
   if (!quorum) return;
   ++quorum_acked_;
   write.quorum_acked = true;
-  const Electorate& electorate = world_.node(node).view().electorate;
+  // (Its leader may be gone by the time that another node acknowledges it.)
+  const GroupState* const state = world_.node(node).on_disk();
+  const Electorate electorate = state != nullptr ? state->electorate : Electorate();
   for (std::size_t machine = 0; machine < world_.size(); ++machine) {
     const RedisServer& server = world_.server(machine);
     if (!electorate.has(world_.node(machine).setup().id)) continue;

@@ -22,7 +22,7 @@ struct Row {
   std::uint64_t first;  // the seed that last caught it, so that there is nothing to look for
 };
 
-constexpr std::array<Row, 24> kRows = {{
+constexpr std::array<Row, 25> kRows = {{
     {Defect::kPromiseNotSaved, "promise_not_saved", "leader_dies", 1},
     {Defect::kLineagesCompared, "lineages_compared", "longer_history_of_an_old_epoch", 1},
     {Defect::kLeaseFromReply, "lease_from_reply", "grants_wait_in_the_socket", 1},
@@ -39,6 +39,7 @@ constexpr std::array<Row, 24> kRows = {{
     {Defect::kTwoVotersAtOnce, "two_removed_at_once", "two_are_taken_out", 1},
     {Defect::kRemovedVoterCounts, "removed_voter_counts", "one_is_taken_out", 1},
     {Defect::kRemovalAnsweredEarly, "removal_answered_early", "removal_dies_with_its_leader", 1},
+    {Defect::kQuorumByOwnView, "quorum_by_own_view", "beside_one_that_does_not_vote", 1},
     {Defect::kWriteAfterLease, "write_after_lease", "leader_is_cut_off", 1},
     {Defect::kEpochsCompared, "epochs_compared", "leader_is_cut_off", 100},
     {Defect::kTapOfAnotherProcess, "tap_of_another_process", "replicas_restart", 5},

@@ -106,4 +106,32 @@ void two_are_taken_out(Stage& stage) {
   stage.pass(seconds_of(4));
 }
 
+// Three voters, a member that does not vote, and a sidecar.
+void last_has_no_vote_and_one_no_redis(Plan& plan, Random&) {
+  plan.weather = NetworkWeather{};
+  for (MachinePlan& each : plan.machines) each.node.bootstrap_expect = 3;
+  plan.machines[3].node.votes = false;
+  plan.machines[4].node.member = plan.machines[4].node.votes = false;
+}
+
+// The leader is cut off together with a replica that does not vote, and with the sidecar that all
+// writes come through: nobody may be told, for as long as the lease lasts, that a quorum has them.
+void beside_one_that_does_not_vote(Stage& stage) {
+  stage.origin = 4;
+  for (int round = 0; round < 3 && stage.going(); ++round) {
+    const auto cast = stage.cast();
+    if (!cast) return;
+    for (std::size_t voter = 0; voter < 3; ++voter) {
+      if (voter == cast->leader) continue;
+      for (const std::size_t near : {cast->leader, std::size_t{3}, std::size_t{4}}) {
+        stage.part(near, voter);
+      }
+    }
+    must(stage, stage.other_leads(cast->leader), cast->leader, "the majority has no leader");
+    stage.pass(ms(500));
+    stage.world.network.heal();
+    stage.pass(seconds_of(2));
+  }
+}
+
 }  // namespace azimuth::sim

@@ -177,7 +177,8 @@ bool Node::feed_leadership() {
     }
   }
   if (process_->pilot &&
-      (!process_->told_any_redis || process_->pilot->facts() != process_->told_redis)) {
+      (!process_->told_any_redis || process_->pilot->facts() != process_->told_redis ||
+       process_->pilot->facts().asked.at != process_->told_redis.asked.at)) {
     process_->told_any_redis = true;
     process_->told_redis = process_->pilot->facts();
     if (process_->told_redis.done == OrderKind::kFollow) {
@@ -252,6 +253,7 @@ bool Node::carry_out_leadership() {
       process_->unsaved = false;
     }
   }
+  if (view().leading) process_->quorum = std::max<std::size_t>(view().quorum_copies, 1) - 1;
   if (!process_->unsaved) {
     for (const LeadershipOutbox::Send& send : out.sends) {
       const std::size_t to = world_.index_of(send.to);

@@ -42,6 +42,10 @@ struct WriteRequest {
   std::uint64_t bytes = 0;
   std::size_t origin = 0;  // the node that the client is connected to
   Time give_up = 0;
+  // The process of `origin` that took it, and the replicas that this one asks for in WAIT, as the
+  // leader has told it; none: it is told on the way.
+  std::uint64_t boot = 0;
+  std::optional<std::size_t> asked;
 };
 
 class Node {
@@ -132,8 +136,16 @@ class Node {
 
   void execute(const WriteRequest& request, std::uint64_t epoch);
   void on_executed(const WriteRequest& request, std::uint64_t epoch, WriteResult result);
-  void await_copies(const WriteRequest& request, std::uint64_t reign, std::uint64_t offset,
-                    std::size_t replicas);
+  // WAIT at the leader, and the answer on its way back to who asked.
+  struct Awaited {
+    WriteRequest request;
+    std::size_t leader = 0;
+    std::uint64_t epoch = 0, reign = 0, offset = 0;
+    std::size_t replicas = 0;  // that have it by now
+  };
+  void await_copies(const Awaited& awaited);
+  void on_copied(const Awaited& awaited, std::size_t needed);
+  std::size_t quorum_by_own_view() const;
   void retry(const WriteRequest& request);
   void mind_drain();
 

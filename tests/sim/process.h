@@ -64,6 +64,10 @@ struct Node::Process {
   std::uint64_t in_flight = 0;
   std::uint64_t reign = 0;  // counts; what has not been answered when it ends is given up
   bool told_drained = false;
+  // How many replicas must have a quorum write: as its workers and links are told while it leads;
+  // and what leaders have told on the links to them, by machine and epoch.
+  std::size_t quorum = 0;
+  std::map<std::pair<std::size_t, std::uint64_t>, std::size_t> told_quorum;
   std::uint64_t upstream = 0;  // the Redis process that the workers are connected to; 0: none
   Time upstream_from = 0;      // they connect anew from here on
 };

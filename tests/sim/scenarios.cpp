@@ -283,6 +283,8 @@ const std::vector<Scenario>& scenarios() {
       {"leader_is_taken_out", 3, near, leader_is_taken_out},
       {"removal_dies_with_its_leader", 4, far, removal_dies_with_its_leader},
       {"two_are_taken_out", 5, near, two_are_taken_out},
+      {"beside_one_that_does_not_vote", 5, last_has_no_vote_and_one_no_redis,
+       beside_one_that_does_not_vote},
       {"reads_next_door", 3, far_and_uneven, reads_next_door},
       {"sessions_move_to_one_that_lags", 3, near, sessions_move_to_one_that_lags},
       {"replicas_restart", 3, near_without_disks, replicas_restart},

@@ -105,11 +105,6 @@ std::vector<std::string> World::seeds(std::size_t index) const {
   return addresses;
 }
 
-std::size_t World::replicas_for_quorum(std::size_t leader) const {
-  const std::size_t copies = nodes_[leader]->view().quorum_copies;
-  return copies > 0 ? copies - 1 : 0;
-}
-
 std::shared_ptr<Wire> World::dial_tunnel(std::size_t machine, std::uint16_t port) {
   const std::uint64_t epoch = nodes_[machine]->tunnel_epoch(port);
   if (epoch == 0) return nullptr;

@@ -66,8 +66,6 @@ class World {
   std::vector<std::string> seeds(std::size_t index) const;
   std::uint16_t next_port() { return ports_++; }
   std::uint64_t next_id() { return ++ids_; }
-  // How many replicas must have applied a quorum write besides the leader, as WAIT counts them.
-  std::size_t replicas_for_quorum(std::size_t leader) const;
 
   std::shared_ptr<Wire> dial_tunnel(std::size_t machine, std::uint16_t port);
   void cut_tunnels(std::size_t near);
