@@ -5,10 +5,10 @@
 //   primary's zone    another zone of its region     another region
 //   p --- all         p --- head --- the others      p --- head --- heads of zones --- the others
 //
-// Invariants: no order can make a cycle, whatever datagrams are late or lost: somebody's source is
-// only who has told that its own last order is carried out, all the way up to the primary, and whom
-// nobody's order depends on can be behind it. Back to the primary always goes. Nobody is moved for
-// economy while anybody else is on the way, nor from where it does not hear its stream; a source
+// Invariants: no order can make a ring, whatever datagrams are late or lost: a source is only who
+// has told that its own last order is carried out, as has each on its way up to the primary, and
+// who does not hang below the one that is moved. The way to the primary itself is always free.
+// Nobody is moved for economy while anybody else is on the way, nor who is not in sync; a source
 // that is lost is left at once. As many stay with the primary as `quorum` writes need, and one
 // more, and as many when any one other zone is gone, if there are as many. Pure; the leader's.
 #pragma once

@@ -3,6 +3,7 @@ primary when that one is lost."""
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -132,6 +133,9 @@ def the_second_of_a_zone_feeds_from_the_first(stage):
         assert full_syncs(cluster) == full, "to go over is a partial sync"
         assert any("d1 from a1 to c1" in line for line in a1.events("tunnel_source")), a1.events("tunnel_source")
         assert re.search(r'azimuth_tunnel_source\{member="d1",source="c1"\} 1', a1.get("/metrics")[1])
+        shown = subprocess.run([stage.binary, "status", "--addr", f"127.0.0.1:{a1.admin_port}"], capture_output=True,
+                               text=True, timeout=20)
+        assert re.search(r"^replicates +d1 from c1$", shown.stdout, re.M), shown
         for index in range(200):
             cluster.write(cluster.by_id("d1"), f"k{index}", index)
         cluster.wait_same_data()
