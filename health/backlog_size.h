@@ -1,10 +1,11 @@
 // How large the backlog of the local Redis is to be: what is written in an outage that replicas are
 // to survive without a full copy.
 //
-// Invariants: never below `least` nor above `most` (nor above a tenth of maxmemory, where Redis has
-// one, since the backlog counts against it); sizes are powers of two between them, so it is seldom
-// changed; it grows as soon as the measured rate asks for it and shrinks only after a long time of
-// far less, and never below what somebody else has set. Pure; owned by a RedisPilot.
+// Invariants: never below `least` nor above `most`, and never above a tenth of maxmemory, where
+// Redis has one, since the backlog counts against it (that goes before `least`; what has become too
+// much goes at once); sizes are powers of two between them, so it is seldom changed; it grows as
+// soon as the measured rate asks for it and shrinks only after a long time of far less, and never
+// below what somebody else has set. Pure; owned by a RedisPilot.
 //
 // REDIS: since 7.0 a backlog that is resized keeps what it holds (as far as it fits); before, it is
 // emptied, so there it is left at `least` (resizeReplicationBacklog in replication.c).
@@ -53,9 +54,10 @@ class BacklogSizer {
  public:
   void set_rules(const BacklogRules& rules) { rules_ = rules; }
   const BacklogRules& rules() const { return rules_; }
-  // Another process: it has read its own configuration.
+  // Another process of Redis: it has read its own configuration.
   void forget();
-  // What the setting is now; `resizable`: without losing what it holds.
+  // What the setting is now; `resizable`: without losing what it holds. What it is at first may
+  // have been set by an azimuth before this one: a size that we would set is no floor then.
   void on_size(std::uint64_t bytes, bool resizable);
   void on_rate(Instant now, double bytes_per_s, std::uint64_t maxmemory);
 
@@ -65,11 +67,14 @@ class BacklogSizer {
   bool shrinks() const { return size_ != 0 && wanted_ < size_; }
 
  private:
+  bool may_be_ours(std::uint64_t bytes) const;
+
   BacklogRules rules_;
   std::uint64_t size_ = 0;    // as it is
   std::uint64_t floor_ = 0;   // as somebody else has set it
   std::uint64_t wanted_ = 0;  // as it should be
   bool resizable_ = false;
+  bool inherited_ = true;  // this process of Redis was there before us
   Instant plenty_since_ = kNever;
 };
 

@@ -56,13 +56,21 @@ void CatchUp::enter(Instant now, CatchUpState state) {
   over_ = told_ = now;
 }
 
-void CatchUp::on_asked(Instant now, std::uint64_t connection, const std::string& source) {
-  // The one before it is lost, whether or not its end has been seen.
+void CatchUp::on_asked(Instant now, std::uint64_t connection, const std::string& source,
+                       const SyncAsk& ask) {
+  // The one before it is lost, whether or not its end has been seen. A copy that was being loaded
+  // is over, one way or the other: Redis asks for what comes behind it, or for something else.
   on_end(now, connection_);
+  if (state_ == CatchUpState::kLoading) {
+    const bool taken = ask.replid == replid_ && ask.offset > static_cast<std::int64_t>(offset_);
+    if (taken) finish(now);
+    if (!taken) break_off(now, "what was copied was not taken over");
+  }
   connection_ = connection;
   source_ = source;
   choice_ = {};
   reason_ = "asking";
+  waited_ = false;
   progress_.begin(now);
   enter(now, CatchUpState::kAsking);
 }
@@ -70,17 +78,20 @@ void CatchUp::on_asked(Instant now, std::uint64_t connection, const std::string&
 void CatchUp::on_note(Instant now, std::uint64_t connection, const SyncNote& note) {
   if (!is(connection)) return;
   if (note.kind == SyncNote::Kind::kShare) {
+    if (state_ != CatchUpState::kCopying) return;
     return progress_.on_share(static_cast<double>(note.permille) / 1000);
   }
   if (state_ != CatchUpState::kAsking && state_ != CatchUpState::kWaiting) return;
-  const bool told = state_ == CatchUpState::kWaiting;
   choice_ = note.choice;
   reason_ = explain(choice_);
-  if (note.kind != SyncNote::Kind::kWaits) return;
+  if (note.kind != SyncNote::Kind::kWaits) {
+    if (state_ == CatchUpState::kWaiting) enter(now, CatchUpState::kAsking);
+    return;
+  }
   reason_ += "; waits: " + source_ + " copies to " + (note.busy.empty() ? "another" : note.busy) +
              " first (" + std::to_string(note.ahead) + " ahead)";
-  if (told) return;
-  enter(now, CatchUpState::kWaiting);
+  if (state_ != CatchUpState::kWaiting) enter(now, CatchUpState::kWaiting);
+  if (std::exchange(waited_, true)) return;
   emit(now, SyncEvent::Kind::kWaits);
 }
 
@@ -131,20 +142,33 @@ void CatchUp::on_end(Instant now, std::uint64_t connection) {
   if (!is(connection)) return;
   if (state_ == CatchUpState::kAsking || state_ == CatchUpState::kWaiting) {
     reason_ = "the connection ended before the primary had answered";
+    if (waited_) emit(now, SyncEvent::Kind::kBroken);
     return enter(now, CatchUpState::kBroken);
   }
   // What was received whole is loaded whether or not the connection holds.
   if (!under_way() || state_ == CatchUpState::kLoading) return;
-  ++broken_;
-  reason_ = "the connection ended: " + reason_;
-  emit(now, SyncEvent::Kind::kBroken);
-  enter(now, CatchUpState::kBroken);
+  break_off(now, "the connection ended: " + reason_);
 }
 
-void CatchUp::on_redis(Instant now, const LocalRedis& facts) {
-  if (state_ != CatchUpState::kLoading) return;
+void CatchUp::on_redis(Instant now, const LocalRedis& facts, bool abreast) {
   const bool follows = facts.alive && facts.link_up && !facts.loading;
-  if (follows && facts.replid == replid_ && facts.offset >= offset_) finish(now);
+  if (state_ == CatchUpState::kStreaming && follows && abreast) return finish(now);
+  if (state_ != CatchUpState::kLoading || !facts.alive || facts.loading) return;
+  const bool on_it = follows && facts.replid == replid_ && facts.offset >= offset_;
+  const bool promoted = facts.master && facts.replid2 == replid_ &&
+                        facts.second_offset > static_cast<std::int64_t>(offset_);
+  if (on_it || promoted) return finish(now);
+  // What was said in the first moments may be from before it followed.
+  if (facts.master && now - over_ >= kTellEvery) {
+    break_off(now, "what was copied was not taken over");
+  }
+}
+
+void CatchUp::break_off(Instant now, const std::string& why) {
+  ++broken_;
+  reason_ = why;
+  emit(now, SyncEvent::Kind::kBroken);
+  enter(now, CatchUpState::kBroken);
 }
 
 void CatchUp::finish(Instant now) {

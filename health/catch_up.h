@@ -6,8 +6,10 @@
 //            (the gate) -> kRefused      (the connection ends) -> kBroken
 //
 // Invariants: goes by the newest connection that has asked; a full copy is done when Redis itself
-// says that it follows its primary from beyond the copy. At most one event of progress every few
-// seconds. Pure; owned by the control thread.
+// says that it goes on from it, as a replica or promoted; a stream, when it is abreast of its
+// primary, whatever the source has said of its length. At most one event of progress every few
+// seconds, and whoever was told of a wait or a beginning is told of its end. Pure; owned by the
+// control thread.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +40,8 @@ std::string_view to_string(CatchUpState state);
 class CatchUp {
  public:
   // `connection`: of the tunnel; a number that grows.
-  void on_asked(Instant now, std::uint64_t connection, const std::string& source);
+  void on_asked(Instant now, std::uint64_t connection, const std::string& source,
+                const SyncAsk& ask = {});
   void on_note(Instant now, std::uint64_t connection, const SyncNote& note);
   void on_partial(Instant now, std::uint64_t connection);
   void on_full(Instant now, std::uint64_t connection, const std::string& replid,
@@ -48,7 +51,8 @@ class CatchUp {
   void on_copied(Instant now, std::uint64_t connection);
   void on_refused(Instant now, std::uint64_t connection, const std::string& why);
   void on_end(Instant now, std::uint64_t connection);
-  void on_redis(Instant now, const LocalRedis& facts);
+  // `abreast`: it is known to be not far behind its primary.
+  void on_redis(Instant now, const LocalRedis& facts, bool abreast = false);
   void on_tick(Instant now);
   std::vector<SyncEvent> take_events();
 
@@ -70,6 +74,7 @@ class CatchUp {
   void enter(Instant now, CatchUpState state);
   void emit(Instant now, SyncEvent::Kind kind);
   void finish(Instant now);
+  void break_off(Instant now, const std::string& why);
 
   CatchUpState state_ = CatchUpState::kNone;
   std::uint64_t connection_ = 0;
@@ -78,6 +83,7 @@ class CatchUp {
   std::string reason_;
   std::string replid_;  // of a full copy
   std::uint64_t offset_ = 0;
+  bool waited_ = false;  // and told so
   CopyProgress progress_;
   Instant over_{}, told_{};
   std::uint64_t partial_ = 0, full_ = 0, broken_ = 0;

@@ -8,7 +8,13 @@ namespace azimuth {
 
 namespace {
 
-constexpr Duration kTellEvery = seconds(5);  // REDIS: a replica gives up after repl-timeout (60 s)
+constexpr Duration kTellEvery = seconds(5);
+// REDIS: a replica that hears nothing gives up after repl-timeout, which may be a few seconds; and
+// so does a primary with an idle client, after `timeout`.
+constexpr Duration kTellWaitingEvery = milliseconds(500);
+// A copy that moves by less than so much, over so long, holds up no other any more.
+constexpr Duration kPatience = seconds(60);
+constexpr std::uint64_t kUsefulBytesPerMs = 64;
 
 }  // namespace
 
@@ -77,7 +83,8 @@ void CopyQueue::on_full(Instant now, CopyId id, const std::string& node, const S
   copy->state = CopyState::kCopies;
   emit(now, SyncEvent::Kind::kBegun, *copy, explain(copy->choice));
   copy->progress.begin(now);
-  copy->told = now;
+  copy->told = copy->looked = now;
+  copy->looked_bytes = 0;
 }
 
 void CopyQueue::on_bytes(Instant now, CopyId id, std::uint64_t bytes, std::uint64_t total_bytes) {
@@ -96,7 +103,7 @@ void CopyQueue::on_share(double share) {
   for (Copy& copy : copies_) {
     const CopyProgress& progress = copy.progress;
     if (copy.state != CopyState::kCopies || progress.bytes() == 0) continue;
-    if (progress.total_bytes() != 0) return;
+    if (progress.total_bytes() != 0) continue;
     copy.progress.on_share(share);
     SyncNote note;
     note.kind = SyncNote::Kind::kShare;
@@ -119,16 +126,24 @@ void CopyQueue::on_over(Instant now, CopyId id, bool whole) {
   serve(now);
 }
 
-// The next one, when none goes on.
+const CopyQueue::Copy* CopyQueue::awaited() const {
+  for (const Copy& each : copies_) {
+    if (each.state != CopyState::kWaits && !each.slow) return &each;
+  }
+  return nullptr;
+}
+
+// The next one, when none goes on that is worth waiting for.
 void CopyQueue::serve(Instant now) {
-  const auto waits = [](const Copy& each) { return each.state == CopyState::kWaits; };
-  if (!std::all_of(copies_.begin(), copies_.end(), waits) || copies_.empty()) return;
-  Copy& next = copies_.front();
-  next.state = CopyState::kPrepared;
-  next.told = now;
+  if (awaited() != nullptr) return;
+  const auto next = std::find_if(copies_.begin(), copies_.end(),
+                                 [](const Copy& each) { return each.state == CopyState::kWaits; });
+  if (next == copies_.end()) return;
+  next->state = CopyState::kPrepared;
+  next->told = next->looked = now;
   SyncNote note;
-  note.choice = next.choice;
-  out_.sends.push_back({next.id, note, true});
+  note.choice = next->choice;
+  out_.sends.push_back({next->id, note, true});
 }
 
 void CopyQueue::tell_waiting(Instant now, Copy& copy) {
@@ -137,26 +152,41 @@ void CopyQueue::tell_waiting(Instant now, Copy& copy) {
   note.choice = copy.choice;
   for (const Copy& each : copies_) {
     if (&each == &copy) break;
-    ++note.ahead;
+    note.ahead += !each.slow;
   }
-  const auto busy = std::find_if(copies_.begin(), copies_.end(),
-                                 [](const Copy& each) { return each.state != CopyState::kWaits; });
-  if (busy != copies_.end()) note.busy = busy->node;
+  if (const Copy* busy = awaited()) note.busy = busy->node;
   copy.told = now;
   out_.sends.push_back({copy.id, std::move(note), false});
 }
 
 void CopyQueue::on_tick(Instant now) {
   for (Copy& copy : copies_) {
-    if (copy.state == CopyState::kCopies) {
-      copy.progress.on_bytes(now, copy.progress.bytes(), 0);
+    if (copy.state == CopyState::kWaits) {
+      if (now - copy.told >= kTellWaitingEvery) tell_waiting(now, copy);
+      continue;
     }
-    if (now - copy.told < kTellEvery) continue;
-    if (copy.state == CopyState::kWaits) tell_waiting(now, copy);
+    look_at(now, copy);
     if (copy.state != CopyState::kCopies) continue;
+    copy.progress.on_bytes(now, copy.progress.bytes(), 0);
+    if (now - copy.told < kTellEvery) continue;
     copy.told = now;
     emit(now, SyncEvent::Kind::kMoves, copy, explain(copy.choice));
   }
+  serve(now);
+}
+
+// One that hardly moves is not waited for any longer, whatever becomes of it.
+void CopyQueue::look_at(Instant now, Copy& copy) {
+  const Duration passed = now - copy.looked;
+  if (copy.slow || passed < kPatience) return;
+  const std::uint64_t moved = copy.progress.bytes() - copy.looked_bytes;
+  copy.looked = now;
+  copy.looked_bytes = copy.progress.bytes();
+  if (moved / static_cast<std::uint64_t>(passed.ms) >= kUsefulBytesPerMs) return;
+  copy.slow = true;
+  emit(now, SyncEvent::Kind::kSlow, copy,
+       std::to_string(moved) + " bytes in " + std::to_string(passed.ms / 1000) +
+           " s: the others do not wait for it any longer");
 }
 
 void CopyQueue::emit(Instant now, SyncEvent::Kind kind, const Copy& copy, std::string reason) {
@@ -177,10 +207,8 @@ CopyQueue::Outbox CopyQueue::take_outbox() { return std::exchange(out_, {}); }
 
 std::vector<CopyReport> CopyQueue::report(Instant now) const {
   std::vector<CopyReport> reports;
-  std::string busy;
-  for (const Copy& copy : copies_) {
-    if (copy.state != CopyState::kWaits) busy = copy.node;
-  }
+  const Copy* awaits = awaited();
+  const std::string busy = awaits != nullptr ? awaits->node : "another";
   for (const Copy& copy : copies_) {
     CopyReport report;
     report.node = copy.node;

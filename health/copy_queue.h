@@ -2,10 +2,11 @@
 // that the copies share neither the fork nor the line; the others wait and are told so. What the
 // backlog still has never waits.
 //
-// Invariants: at most one copy goes on that was let through; a copy that Redis began although a
-// partial sync was expected counts, and the next one waits for it, too. Whoever waits is let
-// through in the order in which they asked, and hears from the queue every few seconds, so that
-// its Redis does not give up. Pure; owned by the control thread.
+// Invariants: at most one copy goes on that was let through, those apart that have hardly moved for
+// a minute: one that trickles holds up nobody for longer, and is told of; a copy that Redis
+// began although a partial sync was expected counts, and the next one waits for it, too. Whoever
+// waits is let through in the order in which they asked, and hears from the queue with each tick,
+// so that no Redis gives up. Pure; owned by the control thread.
 #pragma once
 
 #include <compare>
@@ -80,10 +81,15 @@ class CopyQueue {
     CopyState state = CopyState::kWaits;
     CopyProgress progress;
     Instant told{};
+    Instant looked{};  // at how far it is, whether it moves
+    std::uint64_t looked_bytes = 0;
+    bool slow = false;  // and not waited for
     bool waited = false;
   };
   Copy* find(CopyId id);
+  const Copy* awaited() const;
   void serve(Instant now);
+  void look_at(Instant now, Copy& copy);
   void tell_waiting(Instant now, Copy& copy);
   void emit(Instant now, SyncEvent::Kind kind, const Copy& copy, std::string reason);
 

@@ -309,9 +309,11 @@ void RedisPilot::Machine::answer_info(const PilotReply& reply) {
   if (lead_run_id.empty() && lead_epoch != 0) lead_run_id = known.run_id;
   if (known.run_id == facts.run_id) return;
   // Another process: nothing of what the last one has shown is true of it.
-  if (!facts.run_id.empty()) emit("redis_restarted", facts.run_id + " -> " + known.run_id);
+  if (!facts.run_id.empty()) {
+    emit("redis_restarted", facts.run_id + " -> " + known.run_id);
+    backlog.forget();
+  }
   settings.forget();
-  backlog.forget();
   has_served = copy_broken = lead_done = false;
 }
 

@@ -85,6 +85,9 @@ class RedisPilot {
   void on_tap(Instant now, bool attached, std::string_view replid = {});
   // Redis refuses the tap, and will go on to; empty: not any more.
   void on_tap_trouble(Instant now, std::string_view reason);
+  // How far the epoch's primary is, of that lineage, as the group has heard lately: what a replica
+  // gets while it is behind is no measure of what is written.
+  void on_primary(std::string_view replid, std::uint64_t offset);
   // The tap has seen this much of its lineage applied; more exact and earlier than asking.
   void on_applied(Instant now, std::uint64_t offset);
   void on_tick(Instant now, std::uint64_t random);
@@ -96,6 +99,8 @@ class RedisPilot {
   [[nodiscard]] PilotOutbox take_outbox();
   const LocalRedis& facts() const;
   RedisNumbers numbers() const;
+  // A replica that is known to be about as far as its primary.
+  bool abreast(Instant now) const;
   // Why it cannot be driven (an ACL, a renamed command, a protected setting), with what to do;
   // empty while it can.
   const std::string& trouble() const;

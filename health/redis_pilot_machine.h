@@ -92,6 +92,8 @@ struct RedisPilot::Machine {
   void finish_round(Instant now);
   void update_facts(Instant now);
   void size_backlog(Instant now);
+  bool follows_steadily(Instant now) const;
+  bool is_behind() const;  // as far as it is known
   void refused(Instant now, const std::string& what, std::string_view error);
   void accepted(Instant now, const std::string& what);
   void tell_trouble(Instant now);
@@ -126,6 +128,8 @@ struct RedisPilot::Machine {
   PilotSettings settings;
   BacklogSizer backlog;
   WriteRate writes;
+  std::string primary_replid;  // of whom the group has heard, and how far that is
+  std::uint64_t primary_offset = 0;
   PilotOutbox out;
   LocalRedis facts;
   std::string trouble;

@@ -77,9 +77,10 @@ struct SyncNote {
 std::string encode(const SyncNote& note);
 std::optional<SyncNote> decode_sync_note(std::string_view payload);
 
-// What is told of a sync: its beginning, its progress now and then, its end.
+// What is told of a sync: its beginning, its progress now and then, its end; and that it is so slow
+// that others do not wait for it.
 struct SyncEvent {
-  enum class Kind : std::uint8_t { kWaits, kBegun, kMoves, kDone, kBroken };
+  enum class Kind : std::uint8_t { kWaits, kBegun, kMoves, kSlow, kDone, kBroken };
   Kind kind = Kind::kBegun;
   std::string node;  // at the other end
   SyncHow how = SyncHow::kFull;

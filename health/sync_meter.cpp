@@ -59,6 +59,7 @@ std::string SyncAskReader::feed(std::string_view bytes) {
   if (lost_) passes = held_.size();
   std::string out = held_.substr(0, passes);
   held_.erase(0, passes);
+  passed_ += passes;
   return out;
 }
 

@@ -1,9 +1,10 @@
 // Read along both directions of a replication connection: what the replica asks for, and how the
 // answer goes on: a partial sync, or a copy of so many bytes.
 //
-// Invariants: a reader keeps at most a few KiB, and none of what it has let pass; it changes no
-// byte. Handshakes that make no sense are let through for Redis to judge. Pure; one of each for a
-// tunnel's connection. Sources: syncWithMaster, readSyncBulkPayload in Redis's replication.c.
+// Invariants: a reader keeps at most a few KiB beside the piece that it is fed, and none of what it
+// has let pass; it changes no byte. Handshakes that make no sense are let through for Redis to
+// judge. Pure; one of each for a tunnel's connection. Sources: syncWithMaster, readSyncBulkPayload
+// in Redis's replication.c.
 #pragma once
 
 #include <cstddef>
@@ -22,6 +23,10 @@ class SyncAskReader {
   // (or SYNC). That one and all behind it stay in held().
   std::string feed(std::string_view bytes);
   bool asked() const { return asked_; }
+  // This is no handshake: all of it passes, and nothing will be asked.
+  bool lost() const { return lost_; }
+  // Of a handshake: what has passed, and what stands here.
+  std::size_t bytes() const { return passed_ + held_.size(); }
   const SyncAsk& ask() const { return ask_; }
   std::string take_held();
 
@@ -29,7 +34,8 @@ class SyncAskReader {
   std::string held_;
   SyncAsk ask_;
   bool asked_ = false;
-  bool lost_ = false;  // this is no handshake
+  bool lost_ = false;
+  std::size_t passed_ = 0;
 };
 
 // What the primary sends.

@@ -188,6 +188,9 @@ void Group::turn() {
 void Group::share_facts(Instant now) {
   NodeRecord record = gossip_.self();
   if (redis_) {
+    if (const NodeRecord* leader = gossip_.find(published_.leader)) {
+      redis_->on_primary(leader->replid, leader->offset);
+    }
     const LocalRedis& facts = redis_->pilot().facts();
     if (facts != told_ || facts.asked.at != told_.asked.at) {
       told_ = facts;

@@ -60,6 +60,9 @@ class RedisControl {
   void set_silence(Duration most) { pilot_.set_silence(most); }
   void set_backlog(const BacklogRules& rules) { pilot_.set_backlog(rules); }
   void start();
+  void on_primary(std::string_view replid, std::uint64_t offset) {
+    pilot_.on_primary(replid, offset);
+  }
   void set_order(const RedisOrder& order);
   void on_tunnel_port(const TunnelPort& port);
   // After a reload. A new login is tried at once, on new connections.

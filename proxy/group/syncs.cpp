@@ -34,6 +34,12 @@ void tell(std::string_view side, const SyncEvent& event) {
                                            {"bytes_per_s", event.bytes_per_s},
                                            {"left_s", left}});
     }
+    case SyncEvent::Kind::kSlow:
+      return log_warning(name + "_slow", {{node, event.node},
+                                          {"how", how},
+                                          {"bytes", event.bytes},
+                                          {"seconds", seconds},
+                                          {"reason", event.reason}});
     case SyncEvent::Kind::kDone:
       return log_info(name + "_done", {{node, event.node},
                                        {"how", how},
@@ -76,7 +82,7 @@ void Syncs::on_copy(Instant now, unsigned worker, const CopyNews& news) {
 void Syncs::on_sync(Instant now, const SyncNews& news) {
   switch (news.kind) {
     case SyncNews::Kind::kAsked:
-      catch_up_.on_asked(now, news.connection, news.source);
+      catch_up_.on_asked(now, news.connection, news.source, news.ask);
       break;
     case SyncNews::Kind::kNote:
       catch_up_.on_note(now, news.connection, news.note);
@@ -105,7 +111,7 @@ void Syncs::on_sync(Instant now, const SyncNews& news) {
 
 void Syncs::on_redis(Instant now, const RedisPilot* pilot) {
   if (pilot == nullptr) return;
-  catch_up_.on_redis(now, pilot->facts());
+  catch_up_.on_redis(now, pilot->facts(), pilot->abreast(now));
   carry_out();
 }
 

@@ -50,8 +50,11 @@ class Relays::Relay final : public Pipe {
     queue_copy(sync_->on_replica(bytes));
     if (sync_->overflows()) return finish(StreamEnd::kRefused);
     if (!sync_->wants_to_ask()) return;
-    flush();  // nothing, but of one that does not wait for answers
-    if (stream() != nullptr) ask(sync_->question());
+    flush();
+    if (stream() == nullptr) return;
+    // It does not wait for answers, and a question must not come between its words.
+    if (midway()) return finish(StreamEnd::kRefused);
+    ask(sync_->question());
   }
   bool is(std::uint64_t relay) const { return sync_ && sync_->id() == relay; }
   void ask_again() {
@@ -67,8 +70,10 @@ class Relays::Relay final : public Pipe {
   void tell(const SyncNote& note) {
     if (stream() == nullptr) return;
     stream()->note(encode(note));
+    if (note.kind != SyncNote::Kind::kWaits || !sync_->waits()) return;
     const iovec line{const_cast<char*>("\n"), 1};
-    if (note.kind == SyncNote::Kind::kWaits && sync_->waits()) stream()->send(&line, 1);
+    stream()->send(&line, 1);
+    ask(sync_->sign_of_life());
   }
 
   const StreamKind kind;

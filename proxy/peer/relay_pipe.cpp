@@ -46,17 +46,21 @@ void Pipe::on_stream_data(const BlockRef& block, std::string_view bytes) { queue
 void Pipe::queue(const BlockRef& block, std::string_view bytes) {
   if (broken_ || finished_ || bytes.empty()) return;
   queue_.append_shared(block, bytes);
-  if (!paused_ && queue_.size() > window() / 4) {
-    paused_ = true;
-    stream_->pause_reading(true);
-  }
+  pause_when_full();
   on_queued();
 }
 
 void Pipe::queue_copy(std::string_view bytes) {
   if (broken_ || finished_ || bytes.empty()) return;
   queue_.append(bytes);
+  pause_when_full();
   on_queued();
+}
+
+void Pipe::pause_when_full() {
+  if (paused_ || stream_ == nullptr || queue_.size() <= window() / 4) return;
+  paused_ = true;
+  stream_->pause_reading(true);
 }
 
 void Pipe::flush() {

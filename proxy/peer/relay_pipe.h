@@ -46,6 +46,8 @@ class Pipe : public StreamUser {
   void queue_copy(std::string_view bytes);
   Stream* stream() const { return stream_; }
   bool connecting() const { return connecting_; }
+  // What is being written may have come to a halt in the middle of a word.
+  bool midway() const { return !connecting_ && !queue_.empty(); }
 
   // Whether bytes may go to the socket at this moment; if not, the pipe is finished as refused. And
   // whether they may be taken from it; if not, they wait there for look_again().
@@ -72,6 +74,7 @@ class Pipe : public StreamUser {
   void read_last_words();
   void update_poll();
   void close_socket();
+  void pause_when_full();
   std::size_t window() const;
 
   uv_loop_t* loop_;

@@ -7,12 +7,18 @@
 namespace azimuth {
 
 std::string RelaySync::on_replica(std::string_view bytes) {
-  if (step_ == Step::kReads) return asks_.feed(bytes);
+  if (step_ == Step::kReads) {
+    std::string passes = asks_.feed(bytes);
+    if (asks_.lost()) step_ = Step::kThrough;
+    return passes;
+  }
   more_ += bytes;
   return {};
 }
 
-bool RelaySync::overflows() const { return more_.size() > kSyncHeldBytesMax; }
+bool RelaySync::overflows() const {
+  return step_ != Step::kThrough && asks_.bytes() + more_.size() > kSyncHeldBytesMax;
+}
 
 bool RelaySync::wants_to_ask() {
   if (step_ != Step::kReads || !asks_.asked()) return false;
@@ -22,11 +28,17 @@ bool RelaySync::wants_to_ask() {
 
 std::string_view RelaySync::question() { return "*2\r\n$4\r\nINFO\r\n$11\r\nreplication\r\n"; }
 
+// REDIS: of a client that is no replica yet this has no answer (replconfCommand).
+std::string_view RelaySync::sign_of_life() {
+  return "*3\r\n$8\r\nREPLCONF\r\n$3\r\nACK\r\n$1\r\n0\r\n";
+}
+
 RelaySync::Answer RelaySync::on_answer(std::string_view bytes) {
   if (step_ != Step::kAsks) return Answer::kBad;  // Redis has nothing to say to one that waits
   bool done = false;
   const std::size_t used = cursor_.feed(bytes.data(), bytes.size(), done);
   answer_.append(bytes.data(), used);
+  const bool refused = answer_.starts_with('-');
   if (cursor_.failed() || answer_.size() > kSyncHeldBytesMax) return Answer::kBad;
   if (!done) return Answer::kMore;
   if (used != bytes.size()) return Answer::kBad;
@@ -39,7 +51,9 @@ RelaySync::Answer RelaySync::on_answer(std::string_view bytes) {
     step_ = Step::kBehind;
     return Answer::kBehind;
   }
-  if (choice_.how == SyncHow::kPartial || !on_copy_) return Answer::kGoes;
+  // Refused an answer, it does not wait: it might be a partial sync all the same. A copy that Redis
+  // begins counts then, too.
+  if (choice_.how == SyncHow::kPartial || refused || !on_copy_) return Answer::kGoes;
   step_ = Step::kWaits;
   queued_ = true;
   tell(CopyNews::Kind::kWant);

@@ -3,9 +3,9 @@
 // copy then waits until it is let through (health/copy_queue.h). What both ends of tunnels tell
 // their control thread.
 //
-// Invariants: while it is judged or waits, nothing behind it reaches Redis, and at most
-// kSyncHeldBytesMax of it are kept (I8); a partial sync waits for that one answer alone; whoever
-// was told of a full copy is told of its end. Owned by a relay.
+// Invariants: while it is judged or waits, nothing behind it reaches Redis; a handshake and what
+// stands behind it are kSyncHeldBytesMax at most, or it overflows (I8); a partial sync waits for
+// that one answer alone; whoever was told of a full copy is told of its end. Owned by a relay.
 #pragma once
 
 #include <cstdint>
@@ -54,6 +54,7 @@ struct SyncNews {
   Kind kind = Kind::kAsked;
   std::uint64_t connection = 0;
   std::string source;
+  SyncAsk ask;
   SyncNote note;
   std::string replid, why;
   std::uint64_t offset = 0;
@@ -77,6 +78,8 @@ class RelaySync {
   // PSYNC has come, just now: question() is to be asked.
   bool wants_to_ask();
   static std::string_view question();
+  // For Redis, while it waits: it is no idle client.
+  static std::string_view sign_of_life();
   enum class Answer : std::uint8_t { kMore, kBad, kGoes, kWaits, kBehind };
   Answer on_answer(std::string_view bytes);
   // kGoes: for the other side.

@@ -63,7 +63,9 @@ class TunnelListener::Tunnel final : public Pipe {
     gate_->on_replica(bytes);
     if (asks_.asked()) return;
     asks_.feed(bytes);
-    if (asks_.asked()) tell(SyncNews::Kind::kAsked);
+    if (!asks_.asked()) return;
+    sync_.ask = asks_.ask();
+    tell(SyncNews::Kind::kAsked);
   }
   // A peer does not fill our mailboxes: a note is sent once in a second or so.
   bool note_in_time() {

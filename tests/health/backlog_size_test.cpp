@@ -57,9 +57,37 @@ TEST_CASE("the backlog holds what is written in an outage, within its bounds") {
 
 TEST_CASE("a Redis with a maxmemory gives a tenth of it at most") {
   const BacklogRules rules{seconds(60), 16 * kMiB, 256 * kMiB};
-  CHECK(backlog_bytes_for(rules, 1e9, 1000 * kMiB) == 100 * kMiB);
-  CHECK(backlog_bytes_for(rules, 1e9, 10 * kMiB) == 16 * kMiB);
+  CHECK(backlog_bytes_for(rules, 1e9, 1000 * kMiB) == 64 * kMiB);
+  CHECK(backlog_bytes_for(rules, 1e9, 10 * kMiB) == 1 * kMiB);
+  CHECK(backlog_bytes_for(rules, 0, 10 * kMiB) == 1 * kMiB);
   CHECK(backlog_bytes_for(rules, 1e9, std::uint64_t{1} << 40) == 256 * kMiB);
+  for (std::uint64_t maxmemory = kMiB; maxmemory < std::uint64_t{1} << 40; maxmemory *= 3) {
+    for (const double rate : {0.0, 1e6, 1e9}) {
+      CHECK(backlog_bytes_for(rules, rate, maxmemory) <= maxmemory / 10);
+    }
+  }
+}
+
+TEST_CASE("a maxmemory that is set or lowered takes back what is above its tenth, at once") {
+  Story story;
+  story.pass(10, 3 * kMegabyte);
+  CHECK(story.size == 256 * kMiB);
+  story.maxmemory = 1000 * kMiB;
+  story.pass(1, 3 * kMegabyte);
+  CHECK(story.size == 64 * kMiB);
+  story.maxmemory = 400 * kMiB;
+  story.pass(1, 100'000);
+  CHECK(story.size == 32 * kMiB);
+  // What is far too much shrinks, and not to more than a tenth.
+  Story plenty;
+  plenty.maxmemory = 200 * kMiB;
+  plenty.pass(4000, 0);
+  CHECK(plenty.size == 16 * kMiB);
+  Story old;
+  old.resizable = false;
+  old.maxmemory = 50 * kMiB;
+  old.pass(1, 0);
+  CHECK(old.size == 4 * kMiB);
 }
 
 TEST_CASE("the rate follows a rise in seconds and forgets it in minutes") {
@@ -143,6 +171,25 @@ TEST_CASE("what somebody else has set is the least") {
   other.size = 2 * kMiB;
   other.pass(1, 0);
   CHECK(other.size == 16 * kMiB);
+}
+
+TEST_CASE("what an azimuth before this one has set is no floor, of the same process of Redis") {
+  Story story;
+  story.size = 256 * kMiB;
+  story.pass(3600, 0);
+  CHECK(story.size == 32 * kMiB);
+  // Of a new one it is the operator's.
+  Story restarted;
+  restarted.pass(1, 0);
+  restarted.sizer.forget();
+  restarted.size = 256 * kMiB;
+  restarted.pass(3600, 0);
+  CHECK(restarted.size == 256 * kMiB);
+  // And so is what azimuth would not set.
+  Story own;
+  own.size = 100 * kMiB;
+  own.pass(3600, 0);
+  CHECK(own.size == 100 * kMiB);
 }
 
 TEST_CASE("a Redis that empties its backlog when it is resized is left alone") {

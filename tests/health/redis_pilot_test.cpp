@@ -691,3 +691,43 @@ TEST_CASE("the backlog grows with what is written, and is not given back") {
   s.settle();
   CHECK_FALSE(s.sent("CONFIG SET repl-backlog-size"));
 }
+
+TEST_CASE("what a replica is behind by is no measure of what is written") {
+  Story s;
+  s.pass(0);
+  s.order(OrderKind::kFollow, 5, "a1", "L");
+  s.pilot.on_tunnel_port(s.now, {5, 1234});
+  s.settle();
+  s.redis.link = "connected";
+  s.redis.replid = "L";
+  // 300 MB are missing; 100 KB a second are written.
+  std::uint64_t primary = 300'000'000;
+  const auto pass = [&](int s_, std::int64_t most) {
+    for (int i = 0; i < 2 * s_; ++i) {
+      primary += 50'000;
+      s.redis.offset = std::min(s.redis.offset + most, static_cast<std::int64_t>(primary));
+      s.redis.extra_info = "repl_backlog_size:" + s.redis.config["repl-backlog-size"] + "\r\n";
+      s.pilot.on_primary("L", primary);
+      s.pass(500);
+    }
+  };
+  pass(20, 6'000'000);
+  CHECK_FALSE(s.pilot.abreast(s.now));
+  CHECK(s.pilot.numbers().write_bytes_per_s == 0);
+  pass(60, 6'000'000);
+  CHECK(s.pilot.abreast(s.now));
+  CHECK(s.pilot.numbers().write_bytes_per_s > 90'000);
+  CHECK(s.pilot.numbers().write_bytes_per_s < 1'000'000);
+  CHECK(s.redis.config["repl-backlog-size"] == "16777216");
+}
+
+TEST_CASE("what an azimuth that was here before has made of the backlog shrinks again") {
+  Story s;
+  s.redis.config["repl-backlog-size"] = "268435456";
+  s.lead(3);
+  for (int i = 0; i < 700; ++i) {
+    s.redis.extra_info = "repl_backlog_size:" + s.redis.config["repl-backlog-size"] + "\r\n";
+    s.pass(1000);
+  }
+  CHECK(s.redis.config["repl-backlog-size"] == "33554432");
+}

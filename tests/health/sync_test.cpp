@@ -226,8 +226,10 @@ TEST_CASE("one full copy at a time: the others wait in turn and hear of it") {
   CHECK(queue.take_outbox().events[0].kind == SyncEvent::Kind::kBegun);
 
   // They are told again before their Redises give up; and how far the copy is.
-  queue.on_tick(start + seconds(2));
+  queue.on_tick(start + milliseconds(200));
   CHECK(queue.take_outbox().sends.empty());
+  queue.on_tick(start + seconds(1));
+  CHECK(queue.take_outbox().sends.size() == 2);
   queue.on_tick(start + seconds(5));
   out = queue.take_outbox();
   CHECK(out.sends.size() == 2);
@@ -298,6 +300,47 @@ TEST_CASE("the share of a copy of unknown size is told to the other side") {
   CHECK(out.sends[0].note.kind == SyncNote::Kind::kShare);
   CHECK(out.sends[0].note.permille == 500);
   CHECK(*queue.report(now)[0].progress.percent() == 50);
+  // One in front whose size is known does not hide it.
+  CopyQueue both;
+  both.on_full(now, CopyId{0, 2}, "c1", first_copy());
+  both.on_full(now, b, "b1", first_copy());
+  both.on_bytes(now + seconds(1), CopyId{0, 2}, 1000, 2000);
+  both.on_bytes(now + seconds(1), b, 1000, 0);
+  both.take_outbox();
+  both.on_share(0.25);
+  const auto share = both.take_outbox();
+  REQUIRE(share.sends.size() == 1);
+  CHECK(share.sends[0].to == b);
+}
+
+namespace {
+
+// b1 is copied at that rate, and c1 waits; after how many seconds is it let through?
+int waited_for(std::uint64_t bytes_per_s, int at_most) {
+  CopyQueue queue;
+  const CopyId b{0, 1}, c{0, 2};
+  const Instant start{1000};
+  queue.on_want(start, b, "b1", first_copy());
+  queue.on_full(start, b, "b1", first_copy());
+  queue.on_want(start, c, "c1", first_copy());
+  queue.take_outbox();
+  for (int s = 1; s <= at_most; ++s) {
+    const Instant now = start + seconds(s);
+    queue.on_bytes(now, b, bytes_per_s * static_cast<std::uint64_t>(s), 0);
+    queue.on_tick(now);
+    for (const auto& each : queue.take_outbox().sends) {
+      if (each.go) return each.to == c ? s : -1;
+    }
+  }
+  return at_most;
+}
+
+}  // namespace
+
+TEST_CASE("a copy that trickles is not waited for for ever") {
+  CHECK(waited_for(0, 10'000) <= 120);
+  CHECK(waited_for(10'000, 10'000) <= 120);
+  CHECK(waited_for(1'000'000, 10'000) == 10'000);
 }
 
 namespace {
@@ -386,6 +429,107 @@ TEST_CASE("a replica waits, copies, loads, and follows") {
   CHECK(replica.kinds() == Kinds{SyncEvent::Kind::kDone});
   CHECK(replica.catch_up.full() == 1);
   CHECK(replica.catch_up.took(replica.now + seconds(100)) == seconds(5));
+}
+
+TEST_CASE("a copy that was taken over is done, whatever became of its primary") {
+  Replica replica;
+  replica.catch_up.on_asked(replica.now, 1, "a1");
+  replica.catch_up.on_full(replica.now, 1, kId, 5000);
+  replica.catch_up.on_copied(replica.now, 1);
+  replica.catch_up.on_end(replica.now, 1);  // the primary died
+  CHECK(replica.catch_up.state() == CatchUpState::kLoading);
+  LocalRedis facts;
+  facts.alive = facts.loading = true;
+  facts.replid = kId;
+  facts.offset = 5000;
+  replica.catch_up.on_redis(replica.now, facts);
+  CHECK(replica.catch_up.state() == CatchUpState::kLoading);
+  // It was elected.
+  facts.loading = false;
+  facts.master = true;
+  facts.replid = kOther;
+  facts.replid2 = kId;
+  facts.second_offset = 5001;
+  replica.catch_up.on_redis(replica.now, facts);
+  CHECK(replica.catch_up.state() == CatchUpState::kDone);
+  CHECK(replica.catch_up.full() == 1);
+  CHECK(replica.kinds() == Kinds{SyncEvent::Kind::kBegun, SyncEvent::Kind::kDone});
+}
+
+TEST_CASE("whoever asks for what comes behind a copy has taken it over") {
+  for (const bool taken : {true, false}) {
+    Replica replica;
+    replica.catch_up.on_asked(replica.now, 1, "a1");
+    replica.catch_up.on_full(replica.now, 1, kId, 5000);
+    replica.catch_up.on_copied(replica.now, 1);
+    replica.catch_up.on_end(replica.now, 1);
+    replica.kinds();
+    replica.catch_up.on_asked(replica.now, 2, "b1", {taken ? kId : "?", taken ? 5001 : -1});
+    CHECK(replica.catch_up.state() == CatchUpState::kAsking);
+    CHECK(replica.catch_up.source() == "b1");
+    CHECK(replica.kinds() == Kinds{taken ? SyncEvent::Kind::kDone : SyncEvent::Kind::kBroken});
+    CHECK(replica.events.back().node == "a1");
+    CHECK(replica.catch_up.full() == (taken ? 1 : 0));
+  }
+}
+
+TEST_CASE("a stream is over when Redis is abreast, however much its source has promised") {
+  Replica replica;
+  SyncChoice lie = streamed(300);
+  lie.missing_bytes = UINT64_MAX;
+  replica.catch_up.on_asked(replica.now, 1, "a1");
+  replica.note(SyncNote::Kind::kChosen, lie);
+  replica.catch_up.on_partial(replica.now, 1);
+  LocalRedis facts;
+  facts.alive = facts.link_up = true;
+  replica.catch_up.on_redis(replica.now, facts);
+  CHECK(replica.catch_up.state() == CatchUpState::kStreaming);
+  replica.catch_up.on_redis(replica.now, facts, true);
+  CHECK(replica.catch_up.state() == CatchUpState::kDone);
+}
+
+TEST_CASE("a copy of which nothing was taken over ends, when its Redis leads with something else") {
+  Replica replica;
+  replica.catch_up.on_asked(replica.now, 1, "a1");
+  replica.catch_up.on_full(replica.now, 1, kId, 5000);
+  replica.catch_up.on_copied(replica.now, 1);
+  LocalRedis facts;
+  facts.alive = facts.master = true;
+  facts.replid = kOther;
+  facts.offset = 6000;
+  replica.catch_up.on_redis(replica.now, facts);  // from before it followed, perhaps
+  CHECK(replica.catch_up.state() == CatchUpState::kLoading);
+  replica.now = replica.now + seconds(10);
+  replica.catch_up.on_redis(replica.now, facts);
+  CHECK(replica.catch_up.state() == CatchUpState::kBroken);
+  CHECK(replica.catch_up.full() == 0);
+  CHECK(replica.catch_up.broken() == 1);
+}
+
+TEST_CASE("whoever was told to wait is told that this is over; a late share changes nothing") {
+  Replica replica;
+  replica.catch_up.on_asked(replica.now, 1, "a1");
+  replica.note(SyncNote::Kind::kWaits, first_copy());
+  replica.catch_up.on_end(replica.now, 1);
+  CHECK(replica.kinds() == Kinds{SyncEvent::Kind::kWaits, SyncEvent::Kind::kBroken});
+  CHECK(replica.catch_up.broken() == 0);  // nothing had begun
+  // Its turn came, and then the source died.
+  replica.catch_up.on_asked(replica.now, 1, "a1");
+  replica.note(SyncNote::Kind::kWaits, first_copy());
+  replica.note(SyncNote::Kind::kChosen, first_copy());
+  CHECK(replica.catch_up.state() == CatchUpState::kAsking);
+  replica.catch_up.on_end(replica.now, 1);
+  CHECK(replica.kinds() == Kinds{SyncEvent::Kind::kWaits, SyncEvent::Kind::kBroken});
+  // One that did not wait says nothing.
+  replica.catch_up.on_asked(replica.now, 1, "a1");
+  replica.catch_up.on_end(replica.now, 1);
+  CHECK(replica.kinds().empty());
+
+  replica.catch_up.on_asked(replica.now, 1, "a1");
+  replica.catch_up.on_partial(replica.now, 1);
+  CHECK(*replica.catch_up.progress().percent() == 100);
+  replica.note(SyncNote::Kind::kShare, first_copy());
+  CHECK(*replica.catch_up.progress().percent() == 100);
 }
 
 TEST_CASE("a copy that breaks off, one that the gate refuses, and a source that says nothing") {

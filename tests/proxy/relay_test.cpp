@@ -519,3 +519,71 @@ TEST_CASE("I8: relays are bounded") {
   REQUIRE(group.loop.until([&] { return group.relays.size() == 4; }));
   CHECK(tunnel.ends == 0);
 }
+
+TEST_CASE("I8: a tunnel's handshake is bounded, and what is none goes at the pace of its Redis") {
+  SlowServer server;
+  Group group(bound_address(server.listener));
+  group.relays.set_tunnel_epoch(kEpoch);
+  User asks, babbles;
+  group.open(asks, kEpoch, StreamKind::kTunnel);
+  for (int i = 0; i < 100'000; ++i) asks.to_send += "PING\r\n";
+  asks.push();
+  REQUIRE(group.loop.until([&] { return asks.ends == 1; }));
+  CHECK(asks.end == StreamEnd::kRefused);
+  CHECK(asks.delivered <= kSyncHeldBytesMax);
+
+  group.open(babbles, kEpoch, StreamKind::kTunnel);
+  babbles.say(std::string(64 << 20, 'x'));
+  std::uint64_t sent = 0;
+  int quiet = 0;
+  REQUIRE(group.loop.until([&] {
+    quiet = sent == babbles.sent ? quiet + 1 : 0;
+    sent = babbles.sent;
+    return quiet > 50 && sent > kTunnelWindowBytes;
+  }));
+  // What the kernel's buffers have, and a window.
+  CHECK(babbles.sent < 32U << 20);
+  CHECK(babbles.ends == 0);
+}
+
+TEST_CASE("a tunnel that waits for its turn is no idle client to its Redis") {
+  RedisServer redis;
+  redis.ask("CONFIG SET timeout 1");
+  Group group(redis.address());
+  std::uint64_t waiting = 0;
+  group.relays.set_on_copy([&](const CopyNews& news) { waiting = news.relay; });
+  User replica;
+  group.open(replica, kEpoch, StreamKind::kTunnel);
+  replica.say("PSYNC ? -1\r\n");
+  REQUIRE(group.loop.until([&] { return waiting != 0; }));
+  SyncNote note;
+  note.kind = SyncNote::Kind::kWaits;
+  const Instant begun = clock_now();
+  Instant told = begun;
+  REQUIRE(group.loop.until([&] {
+    if (clock_now() - told > milliseconds(500)) {
+      told = clock_now();
+      group.relays.tell(waiting, note);
+    }
+    return replica.ends == 1 || clock_now() - begun > seconds(4);
+  }));
+  REQUIRE(replica.ends == 0);
+  CHECK(replica.heard.find_first_not_of('\n') == std::string::npos);
+  replica.heard.clear();
+  group.relays.let_copy(waiting);
+  REQUIRE(group.loop.until([&] { return replica.heard.starts_with("+FULLRESYNC "); }));
+}
+
+TEST_CASE("a question that Redis refuses keeps nobody waiting") {
+  RedisServer redis;
+  Group group(redis.address());
+  redis.ask("ACL SETUSER default -info");
+  std::vector<CopyNews::Kind> news;
+  group.relays.set_on_copy([&](const CopyNews& each) { news.push_back(each.kind); });
+  User replica;
+  group.open(replica, kEpoch, StreamKind::kTunnel);
+  replica.say("PSYNC ? -1\r\n");
+  REQUIRE(group.loop.until([&] { return !news.empty() && !replica.heard.empty(); }));
+  CHECK(news[0] == CopyNews::Kind::kFull);
+  CHECK(replica.heard.starts_with("+FULLRESYNC "));
+}
