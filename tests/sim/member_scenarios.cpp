@@ -121,6 +121,11 @@ void beside_one_that_does_not_vote(Stage& stage) {
   for (int round = 0; round < 3 && stage.going(); ++round) {
     const auto cast = stage.cast();
     if (!cast) return;
+    const auto all_vote = [&] {
+      const GroupState* state = stage.world.node(cast->leader).state();
+      return state != nullptr && state->electorate.voters.size() == 3;
+    };
+    if (!stage.wait_for(seconds_of(10), all_vote)) return;
     for (std::size_t voter = 0; voter < 3; ++voter) {
       if (voter == cast->leader) continue;
       for (const std::size_t near : {cast->leader, std::size_t{3}, std::size_t{4}}) {
