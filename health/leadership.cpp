@@ -164,6 +164,17 @@ bool Leadership::Machine::may_be_attached(Instant now, const Peer& known) const 
          (known.facts.alive || now - known.heard < times.attached);
 }
 
+// WAIT counts a replica as long as its tunnel stands, and a tunnel may outlive its node's
+// datagrams: so it is ended well before the node stops counting, and let in when it counts again.
+std::vector<std::string> Leadership::Machine::unfed(Instant now) const {
+  std::vector<std::string> nodes;
+  for (const auto& [node, known] : peers) {
+    const bool silent = !known.facts.alive && now - known.heard >= Duration{times.attached.ms / 2};
+    if (known.facts.member && silent && !state.electorate.has(node)) nodes.push_back(node);
+  }
+  return nodes;
+}
+
 std::size_t Leadership::Machine::quorum_copies(Instant now) const {
   // While a majority may not know of a new voter the others elect without it, and what it holds.
   const bool unknown = lead && lead->added_voter && !committed();
@@ -216,6 +227,7 @@ GroupView Leadership::Machine::present_view(Instant now) const {
   if (const Fork* fork = fork_of(state.accepted)) seen.replid = fork->replid;
 
   seen.quorum_copies = quorum_copies(now);
+  if (lead) seen.unfed = unfed(now);
   const auto& voters = state.electorate.voters;
   const auto reachable = static_cast<std::size_t>(
       std::count_if(voters.begin(), voters.end(), [&](const auto& node) { return alive(node); }));

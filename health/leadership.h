@@ -70,6 +70,9 @@ struct GroupView {
   // A follower: the node that its tunnel is to lead to; empty: the leader.
   std::string source;
   Electorate electorate;
+  // At the leader: whose Redis is not let replicate, since it does not vote and is about to count
+  // no more for `quorum_copies`, or counts no more.
+  std::vector<std::string> unfed;
   std::string why;  // why there is no leader, for people: "waiting for 1 more member (b2 ...)"; or
                     // why this node has no part in the group that has one
 

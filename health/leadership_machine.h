@@ -263,6 +263,7 @@ struct Leadership::Machine {
   std::size_t copies_for(const Electorate& electorate, std::size_t more = 0) const;
   bool may_be_attached(Instant now, const Peer& known) const;
   std::size_t quorum_copies(Instant now) const;
+  std::vector<std::string> unfed(Instant now) const;
   GroupView present_view(Instant now) const;
   std::string reason(Instant now) const;
   Instant wakeup() const;

@@ -49,8 +49,10 @@ void TunnelTree::take_in(Instant now) {
       link.since = now;
       link.maybe.insert(std::string());
     }
-    if (node.alive && !link.alive && !fit(node)) link.placed = false;
-    link.alive = node.alive;
+    // (A suspicion is refuted as a rule: who still speaks is there.)
+    const bool present = node.alive || node.heard;
+    if (present && !link.present && !fit(node)) link.placed = false;
+    link.present = present;
     if (!node.heard) {
       link.settled = false;
     } else if (!node.able) {
@@ -77,7 +79,7 @@ void TunnelTree::take_in(Instant now) {
 
 std::string TunnelTree::lost(Instant now, const std::string& source) const {
   const TreeNode* node = find(source);
-  if (node == nullptr || !node->alive) return source + " is gone";
+  if (node == nullptr || (!node->alive && !node->heard)) return source + " is gone";
   if (node->leaving) return source + " is about to leave";
   const Link& link = links_.find(source)->second;
   const bool moves = link.version != 0 && now < link.since + times_.moving;
@@ -229,7 +231,7 @@ void TunnelTree::place(Instant now, const Wanted& want) {
     Link& link = links_.find(node.id)->second;
     if (!node.alive || std::exchange(link.placed, true)) continue;
     const std::string& source = want.find(node.id)->second;
-    if (fit(node) || source.empty() || source == link.source) continue;
+    if (fit(node) || node.copying || source.empty() || source == link.source) continue;
     if (may_feed(now, source, node.id)) order(now, node.id, source, "its first place");
   }
 }

@@ -84,7 +84,7 @@ class TunnelTree {
     // All that its tunnel may lead to: what was ordered since it last told, and what it told.
     std::set<std::string, std::less<>> maybe;
     bool settled = false;
-    bool alive = false;
+    bool present = false;
     bool placed = false;             // it had its first place
     Instant missing_since = kNever;  // out of sync, since
     std::string shunned;

@@ -47,9 +47,9 @@ struct Topology {
   // Of the history that goes on, as far as it is known: the last one is `epoch`'s. Empty: not
   // known.
   std::vector<EpochStart> starts;
-  // Taken out of the group by an operator: no members, and their Redises get nothing from the
-  // primary.
-  std::vector<std::string> removed = {};
+  // Whose Redises get nothing from this node's: taken out of the group by an operator, or (at the
+  // primary) silent for so long that a `quorum` is not to count them.
+  std::vector<std::string> unfed = {};
   std::string why;       // there is no primary, for people; empty: not known
   bool holding = false;  // this node leads and is about to step down: nothing new is begun here
   // This node's Redis follows this epoch, and may feed the Redises of other members; 0: it may not.

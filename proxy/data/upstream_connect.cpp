@@ -304,6 +304,9 @@ bool Upstream::quiet() {
   if (state_ != State::kReady) return true;
   if (held_ && send_until_ == UINT64_MAX) return false;
   if (entries_.empty()) return true;
+  // What is held waits for an answer that has not even been asked for again.
+  const bool asks = entries_.front().topic == Topic::kQuorum && !held_replies_.empty();
+  if (asks && front_offset_ < send_until_) return false;
   if (front_offset_ >= std::min(sent_total_, send_until_)) return true;
   return entries_.front().topic == Topic::kUnblocked || entries_.front().topic == Topic::kSubscribe;
 }

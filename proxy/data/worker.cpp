@@ -351,7 +351,7 @@ void Worker::set_topology(std::shared_ptr<const Topology> topology, SocketAddres
     const bool reads =
         topology_->local >= 0 && topology_->local != topology_->primary &&
         topology_->members[static_cast<size_t>(topology_->local)].readiness == Readiness::kReady;
-    relays_->refuse_tunnels_of(topology_->removed);
+    relays_->refuse_tunnels_of(topology_->unfed);
     relays_->set_reads_epoch(reads ? topology_->epoch : 0);
   }
 }

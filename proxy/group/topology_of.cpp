@@ -67,7 +67,8 @@ Topology topology_of(const GroupSight& sight) {
   if (sight.view.leading)
     topology.quorum_replicas =
         static_cast<unsigned>(std::max<std::size_t>(sight.view.quorum_copies, 1) - 1);
-  topology.removed = sight.view.electorate.removed;
+  topology.unfed = sight.view.electorate.removed;
+  topology.unfed.insert(topology.unfed.end(), sight.view.unfed.begin(), sight.view.unfed.end());
   if (!sight.forks.empty() && sight.forks.back().epoch == sight.view.epoch) {
     for (const Fork& each : sight.forks) topology.starts.push_back({each.epoch, each.begin});
   }

@@ -65,11 +65,13 @@ std::size_t Stream::room() const {
 
 std::size_t Stream::send(const iovec* pieces, int count) {
   // What a relay has just read of Redis: the number that judges it goes in front of it. Here, and
-  // not where it is read, since all that is read is sent at once (Pipe keeps nothing back).
+  // not where it is read, since all that is read is sent at once (Pipe keeps nothing back): so the
+  // frame takes nothing of the room for which it was read.
+  const std::size_t room_before = room();
   if (!gone_ && kind_ == StreamKind::kCommands && !link_->opener_) link_->links_.look_at_quorum();
   std::size_t wanted = 0;
   for (int i = 0; i < count; ++i) wanted += pieces[i].iov_len;
-  const std::size_t n = std::min(wanted, room());
+  const std::size_t n = gone_ ? 0 : std::min(wanted, room_before);
   if (n != 0) {
     if (turn_ != link_->turn_) {
       turn_ = link_->turn_;

@@ -158,8 +158,14 @@ void Pipe::on_readable() {
   const std::string_view bytes(scratch_.data(), static_cast<std::size_t>(n));
   on_socket_bytes(bytes);
   if (finished_) return;
-  const iovec piece{scratch_.data(), bytes.size()};
-  stream_->send(&piece, 1);
+  pass_on(bytes);
+}
+
+// All of it, since what is not taken is kept by nobody; a reply with a hole in it would be worse
+// than none.
+void Pipe::pass_on(std::string_view bytes) {
+  const iovec piece{const_cast<char*>(bytes.data()), bytes.size()};
+  if (stream_->send(&piece, 1) != bytes.size() && !finished_) finish(StreamEnd::kDone);
 }
 
 void Pipe::look_again() {
@@ -173,8 +179,7 @@ void Pipe::read_last_words() {
     const std::size_t room = std::min(stream_->room(), scratch_.size());
     const ssize_t n = room == 0 ? 0 : ::recv(fd_, scratch_.data(), room, MSG_DONTWAIT);
     if (n <= 0) return;
-    const iovec piece{scratch_.data(), static_cast<std::size_t>(n)};
-    stream_->send(&piece, 1);
+    pass_on({scratch_.data(), static_cast<std::size_t>(n)});
   }
 }
 

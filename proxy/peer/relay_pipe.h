@@ -72,6 +72,7 @@ class Pipe : public StreamUser {
   static void on_poll(uv_poll_t* handle, int status, int events);
   void on_readable();
   void read_last_words();
+  void pass_on(std::string_view bytes);
   void update_poll();
   void close_socket();
   void pause_when_full();

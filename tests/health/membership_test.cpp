@@ -132,8 +132,16 @@ TEST_CASE("I3: a member that has fallen silent may still copy, and counts for a 
   world.run(3000);
   CHECK(world.machine("a1").view().quorum_copies == 3);
   CHECK(world.machine("b2").view().quorum_copies == 3);  // its clients write there, too
+  // Its tunnel may outlive its datagrams: it is ended before it counts no more.
+  REQUIRE(world.run_until([&] { return !world.machine("a1").view().unfed.empty(); }));
+  CHECK(world.machine("a1").view().unfed == Words{"d4"});
+  CHECK(world.machine("a1").view().quorum_copies == 3);
   world.run(5000);
   CHECK(world.machine("a1").view().quorum_copies == 2);
+  CHECK(world.machine("a1").view().unfed == Words{"d4"});
+  world.start("d4");
+  REQUIRE(world.run_until([&] { return world.machine("a1").view().unfed.empty(); }));
+  CHECK(world.machine("a1").view().quorum_copies == 3);
 }
 
 TEST_CASE("I5: a member with data of its own is not taken in") {

@@ -19,7 +19,7 @@ constexpr Duration kRound = milliseconds(100);
 struct Group {
   struct Replica {
     TreeNode known;  // what the leader has of it
-    bool alive = true, in_sync = true, leaving = false;
+    bool alive = true, silent = false, in_sync = true, leaving = false;
     std::string source;                   // where its tunnel leads
     TreeOrder carried;                    // newest order
     std::vector<TreeOrder> on_their_way;  // to it
@@ -57,7 +57,8 @@ struct Group {
     replica.on_their_way.clear();
   }
   void tell(Replica& replica) {
-    replica.known.heard = true;
+    replica.known.heard = !replica.silent;
+    if (replica.silent) return;
     replica.known.in_sync = replica.in_sync;
     replica.known.leaving = replica.leaving;
     replica.known.copying = replica.copying;
@@ -170,7 +171,11 @@ TEST_CASE("a source that is lost is left at once, and its place is taken by the 
   for (const char* id : {"b1", "b2", "b3"}) group.add(id, "b");
   group.pass(seconds(20));
   REQUIRE(group.replicas.at("b2").source == "b1");
-  SECTION("it is dead") { group.replicas.at("b1").alive = false; }
+  SECTION("it is dead") {
+    group.replicas.at("b1").alive = false;
+    group.replicas.at("b1").silent = true;
+    group.round();  // what it told last is too old now
+  }
   SECTION("its link is down") { group.replicas.at("b1").in_sync = false; }
   SECTION("it is about to leave") { group.replicas.at("b1").leaving = true; }
   SECTION("it was taken out") { group.replicas.erase("b1"); }
@@ -184,10 +189,29 @@ TEST_CASE("a source that is lost is left at once, and its place is taken by the 
   if (!group.replicas.contains("b1")) return;
   // It comes back, and is one of them: the head stays.
   group.replicas.at("b1").alive = group.replicas.at("b1").in_sync = true;
-  group.replicas.at("b1").leaving = false;
+  group.replicas.at("b1").leaving = group.replicas.at("b1").silent = false;
   group.pass(seconds(20));
   CHECK(group.replicas.at("b1").source == "b2");
   CHECK(group.replicas.at("b3").source == "b2");
+}
+
+TEST_CASE("a suspicion breaks no copy off, neither of the source nor of who copies") {
+  Group group;
+  group.add("a2", "a");
+  for (const char* id : {"b1", "b2"}) group.add(id, "b");
+  group.pass(seconds(20));
+  group.add("b3", "b", "r", false);
+  group.replicas.at("b3").copying = true;
+  group.pass(seconds(5));
+  REQUIRE(group.replicas.at("b3").source == "b1");
+  for (const char* id : {"b1", "b3"}) {
+    group.replicas.at(id).alive = false;
+    group.pass(seconds(2));
+    CHECK(group.replicas.at("b3").source == "b1");
+    group.replicas.at(id).alive = true;
+    group.pass(seconds(2));
+    CHECK(group.replicas.at("b3").source == "b1");
+  }
 }
 
 TEST_CASE("a new member gets its first copy from the head of its zone") {

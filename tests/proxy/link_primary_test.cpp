@@ -98,6 +98,36 @@ TEST_CASE("I3: an answer of Redis comes behind the number that was in force when
   }
 }
 
+TEST_CASE("I7: a number takes nothing of the room for which an answer was read") {
+  Pair pair;
+  QuorumCount count;
+  count.set(1, 1);
+  pair.far.links.set_quorum(count);
+  std::vector<Near> users(6);
+  for (Near& user : users) pair.open(user);
+  REQUIRE(pair.loop.until([&] { return pair.host.users.size() == users.size(); }));
+  const auto send = [](Stream& stream, std::size_t size) {
+    std::string bytes(size, 'v');
+    const iovec piece{bytes.data(), size};
+    return stream.send(&piece, 1);
+  };
+  // The link is all but full: what is left of it is the bound, and no stream's window.
+  std::size_t left = 0;
+  for (auto& redis : pair.host.users) {
+    left = redis->stream->room();
+    if (left < kStreamTurnBytes) {
+      count.set(1, 2);
+      count.set(1, 4);
+      count.set(1, 3);
+      CHECK(send(*redis->stream, left) == left);
+      break;
+    }
+    REQUIRE(send(*redis->stream, left - 100) == left - 100);
+  }
+  CHECK(left < kStreamTurnBytes);
+  CHECK(left > 0);
+}
+
 TEST_CASE("a link that carries no commands hears neither pace nor quorum, until it does") {
   Pair pair;
   QuorumCount count;

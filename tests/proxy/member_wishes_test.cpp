@@ -144,7 +144,7 @@ TEST_CASE("who was taken out is no member for the others, and says so of itself"
   const GroupSight at_a1{self, {&other}, view, local, {}, forks};
   Topology topology = topology_of(at_a1);
   CHECK(topology.members.size() == 1);
-  CHECK(topology.removed == std::vector<std::string>{"d4"});
+  CHECK(topology.unfed == std::vector<std::string>{"d4"});
   NodeReport report;
   describe(at_a1, report);
   CHECK(report.members.size() == 1);
