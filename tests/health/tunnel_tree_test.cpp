@@ -19,7 +19,7 @@ constexpr Duration kRound = milliseconds(100);
 struct Group {
   struct Replica {
     TreeNode known;  // what the leader has of it
-    bool alive = true, silent = false, in_sync = true, leaving = false;
+    bool alive = true, suspected = false, in_sync = true, leaving = false;
     std::string source;                   // where its tunnel leads
     TreeOrder carried;                    // newest order
     std::vector<TreeOrder> on_their_way;  // to it
@@ -57,8 +57,7 @@ struct Group {
     replica.on_their_way.clear();
   }
   void tell(Replica& replica) {
-    replica.known.heard = !replica.silent;
-    if (replica.silent) return;
+    replica.known.heard = true;
     replica.known.in_sync = replica.in_sync;
     replica.known.leaving = replica.leaving;
     replica.known.copying = replica.copying;
@@ -69,7 +68,7 @@ struct Group {
   void decide() {
     sight.nodes.clear();
     for (auto& [id, replica] : replicas) {
-      replica.known.alive = replica.alive;
+      replica.known.alive = replica.alive && !replica.suspected;
       sight.nodes.push_back(replica.known);
     }
     changes = tree.update(now, sight);
@@ -82,6 +81,7 @@ struct Group {
     now = now + kRound;
     decide();
     for (auto& [id, replica] : replicas) {
+      replica.known.heard = false;  // what it told last is too old
       if (!replica.alive) continue;
       hear(replica);
       tell(replica);
@@ -173,8 +173,7 @@ TEST_CASE("a source that is lost is left at once, and its place is taken by the 
   REQUIRE(group.replicas.at("b2").source == "b1");
   SECTION("it is dead") {
     group.replicas.at("b1").alive = false;
-    group.replicas.at("b1").silent = true;
-    group.round();  // what it told last is too old now
+    group.round();
   }
   SECTION("its link is down") { group.replicas.at("b1").in_sync = false; }
   SECTION("it is about to leave") { group.replicas.at("b1").leaving = true; }
@@ -189,7 +188,7 @@ TEST_CASE("a source that is lost is left at once, and its place is taken by the 
   if (!group.replicas.contains("b1")) return;
   // It comes back, and is one of them: the head stays.
   group.replicas.at("b1").alive = group.replicas.at("b1").in_sync = true;
-  group.replicas.at("b1").leaving = group.replicas.at("b1").silent = false;
+  group.replicas.at("b1").leaving = false;
   group.pass(seconds(20));
   CHECK(group.replicas.at("b1").source == "b2");
   CHECK(group.replicas.at("b3").source == "b2");
@@ -205,10 +204,10 @@ TEST_CASE("a suspicion breaks no copy off, neither of the source nor of who copi
   group.pass(seconds(5));
   REQUIRE(group.replicas.at("b3").source == "b1");
   for (const char* id : {"b1", "b3"}) {
-    group.replicas.at(id).alive = false;
+    group.replicas.at(id).suspected = true;
     group.pass(seconds(2));
     CHECK(group.replicas.at("b3").source == "b1");
-    group.replicas.at(id).alive = true;
+    group.replicas.at(id).suspected = false;
     group.pass(seconds(2));
     CHECK(group.replicas.at("b3").source == "b1");
   }
