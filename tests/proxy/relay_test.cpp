@@ -549,8 +549,8 @@ TEST_CASE("I8: a tunnel's handshake is bounded, and what is none goes at the pac
 TEST_CASE("a tunnel that waits for its turn is no idle client to its Redis") {
   RedisServer redis;
   redis.ask("CONFIG SET timeout 1");
-  Group group(redis.address());
   std::uint64_t waiting = 0;
+  Group group(redis.address());
   group.relays.set_on_copy([&](const CopyNews& news) { waiting = news.relay; });
   User replica;
   group.open(replica, kEpoch, StreamKind::kTunnel);
@@ -576,9 +576,9 @@ TEST_CASE("a tunnel that waits for its turn is no idle client to its Redis") {
 
 TEST_CASE("a question that Redis refuses keeps nobody waiting") {
   RedisServer redis;
-  Group group(redis.address());
   redis.ask("ACL SETUSER default -info");
-  std::vector<CopyNews::Kind> news;
+  std::vector<CopyNews::Kind> news;  // (outlives the relays: their end is news, too)
+  Group group(redis.address());
   group.relays.set_on_copy([&](const CopyNews& each) { news.push_back(each.kind); });
   User replica;
   group.open(replica, kEpoch, StreamKind::kTunnel);
